@@ -1,0 +1,1 @@
+"""Measuring programs. They import the package; the package never imports them."""

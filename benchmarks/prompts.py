@@ -1,0 +1,259 @@
+"""Russian telephone prompts of one real voice, with texts and word ends: what the benchmark streams are made of.
+
+The audio and the texts are those of Debian's Asterisk core sounds (Maxim Topal, ivrvoice.ru, CC BY 3.0). This program
+fetches the packages, times each word by aligning the known text with Whisper base, and writes ``prompts.json``, which
+is committed, so that building streams needs no model:
+
+    python -m benchmarks.prompts --model models/whisper/base
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.scoring import normalise, spell_numbers
+
+Samples = NDArray[np.float32]
+
+RATE = 16_000
+TABLE = Path(__file__).with_name("prompts.json")
+DOWNLOADS = Path(__file__).with_name("material") / "packages"
+POOL = "http://deb.debian.org/debian/pool/main/a/asterisk-core-sounds/"
+PACKAGES = {
+    "asterisk-core-sounds-ru_1.6.1-1_all.deb": "28a61616bb0cd3345a7ea532dec4df9f071e5d0fa9f8c1a563ea9669002f39ab",
+    "asterisk-core-sounds-ru-g722_1.6.1-1_all.deb": "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b",
+}
+SOUNDS = "usr/share/asterisk/sounds/ru_RU_f_IvrvoiceRU"
+TEXTS = "usr/share/doc/asterisk-core-sounds-ru/core-sounds-ru.txt.gz"
+
+HIGHEST_CER = 0.4
+"""Share of wrong characters, offline, above which the audio is taken to say something else than the text."""
+LONGEST_S = 29.0
+"""One Whisper window; longer prompts cannot be aligned in one pass."""
+_REMARK = re.compile(r"\[.*?\]|<.*?>|\(.*?\)")
+_FOREIGN = re.compile(r"[a-z]", re.IGNORECASE)
+_MISSPELT = {"завршить", "взездочка", "октрября", "увеличиения", "демонтрационным", "дэльта", "съерра", "зэд"}
+"""The text names another sound than the voice makes, or a word that nobody writes so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt that is fit for measuring."""
+
+    name: str
+    begin: int
+    """First sample of the sound in the package's file; what is before it is silence."""
+    end: int
+    words: tuple[str, ...]
+    """Normalised; digits stand as digits."""
+    ends_s: tuple[float, ...]
+    """When each word ends, counted from ``begin``."""
+    cer: float
+    """Character errors of Whisper base offline, beam 5, numbers spelt out."""
+    timing: str
+    """``aligned`` by Whisper's cross-attention, or ``proportional`` to the letters where that failed."""
+
+
+def fetch_packages(folder: Path = DOWNLOADS) -> Path:
+    """Fetches, checks and unpacks the packages once; returns the root they are unpacked to."""
+    root = folder / "root"
+    if (root / TEXTS).exists() and (root / SOUNDS).is_dir():
+        return root
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, digest in PACKAGES.items():
+        path = folder / name
+        if not path.exists():
+            _download(name, path)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != digest:
+            path.unlink()
+            raise SystemExit(f"{name} has SHA-256 {found}, expected {digest}")
+        subprocess.run(["dpkg-deb", "-x", str(path), str(root)], check=True)
+    return root
+
+
+def _download(name: str, path: Path) -> None:
+    package = name.split("_", maxsplit=1)[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        # apt knows the mirror and the proxy of this machine; without apt the pool itself is asked.
+        apt = subprocess.run(["apt-get", "download", "-q", package], cwd=scratch, check=False, capture_output=True)
+        fetched = list(Path(scratch).glob("*.deb"))
+        if apt.returncode == 0 and fetched:
+            path.write_bytes(fetched[0].read_bytes())
+            return
+    with urllib.request.urlopen(POOL + name, timeout=60) as answer:  # noqa: S310 (the scheme is in the constant)
+        path.write_bytes(answer.read())
+
+
+def read_audio(root: Path, name: str) -> Samples:
+    """The whole prompt: float32[n], mono 16 kHz."""
+    with av.open(str(root / SOUNDS / f"{name}.g722"), format="g722") as container:
+        blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+    samples: Samples = np.concatenate(blocks).astype(np.float32) / np.float32(32768)
+    return samples
+
+
+def read_texts(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and text of each prompt that has both a file and a text of Russian words."""
+    import gzip
+
+    for line in gzip.decompress((root / TEXTS).read_bytes()).decode().splitlines():
+        name, colon, text = line.partition(":")
+        if not colon or name.startswith((";", "silence/")):
+            continue
+        text = _REMARK.sub(" ", text.replace(f"{name}:", " "))
+        words = normalise(text)
+        if not words or _FOREIGN.search(text) or _MISSPELT & set(words):
+            continue
+        if (root / SOUNDS / f"{name}.g722").exists():
+            yield name, " ".join(words)
+
+
+def loudness_db(samples: Samples) -> Samples:
+    """The level of each 10 ms."""
+    frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
+    power = np.mean(np.square(frames, dtype=np.float64), axis=1)
+    level: Samples = (10 * np.log10(power + 1e-10)).astype(np.float32)
+    return level
+
+
+def sound_frames(samples: Samples) -> NDArray[np.bool_]:
+    """Which 10 ms are sound: less than 40 dB below the loudest.
+
+    Gaps below 80 ms count as sound: they are the closures of stop consonants, not pauses.
+    """
+    level = loudness_db(samples)
+    sound = level > max(-60.0, float(level.max()) - 40.0)
+    quiet_from: int | None = None
+    for frame in range(len(sound)):
+        if not sound[frame]:
+            quiet_from = frame if quiet_from is None else quiet_from
+        else:
+            if quiet_from is not None and quiet_from > 0 and frame - quiet_from < 8:
+                sound[quiet_from:frame] = True
+            quiet_from = None
+    return np.asarray(sound, dtype=np.bool_)
+
+
+def move_ends_out_of_silence(ends_s: list[float], sound: NDArray[np.bool_]) -> list[float]:
+    """Puts an end that lies in a pause to where the pause begins: alignment gives pauses to either neighbour."""
+    moved = []
+    for end_s in ends_s:
+        frame = min(round(end_s * 100), len(sound))
+        while frame > 0 and not sound[frame - 1]:
+            frame -= 1
+        moved.append(round(frame / 100, 2))
+    return list(itertools.accumulate(moved, max))
+
+
+def proportional_ends(words: list[str], sound: NDArray[np.bool_]) -> list[float]:
+    """Ends by the share of letters in the sound of the prompt."""
+    places = np.flatnonzero(sound)
+    letters = np.cumsum([len("".join(spell_numbers([word]))) for word in words])
+    index = np.minimum((letters / letters[-1] * len(places)).astype(int), len(places)) - 1
+    return [round(float(places[i] + 1) / 100, 2) for i in index]
+
+
+class Aligner:
+    """Whisper base: how a prompt is recognised, and when each word of its known text ends."""
+
+    def __init__(self, model: Path) -> None:
+        from faster_whisper import WhisperModel
+        from faster_whisper.tokenizer import Tokenizer
+
+        self._model = WhisperModel(str(model), device="cpu", compute_type="int8")
+        self._tokenizer = Tokenizer(self._model.hf_tokenizer, multilingual=True, task="transcribe", language="ru")
+
+    def encode(self, samples: Samples) -> Any:
+        """What the two other methods take: one pass of the encoder serves both."""
+        from faster_whisper.audio import pad_or_trim
+
+        return self._model.encode(pad_or_trim(self._model.feature_extractor(samples)))
+
+    def recognise(self, encoded: Any) -> str:
+        prompt = [*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps]
+        [result] = self._model.model.generate(encoded, [prompt], beam_size=5, max_length=300)
+        return str(self._tokenizer.decode(result.sequences_ids[0]))
+
+    def ends_s(self, encoded: Any, frames: int, words: list[str]) -> list[float] | None:
+        """None where the alignment is not one time for each word, in order and inside the sound.
+
+        ``frames``: length of the audio in log-mel frames.
+        """
+        tokens = self._tokenizer.encode(" " + " ".join(words))
+        found: list[dict[str, Any]] = self._model.find_alignment(self._tokenizer, [tokens], encoded, frames)[0]
+        texts = ["".join(normalise(word["word"])) for word in found]
+        ends = [float(word["end"]) for word in found if normalise(word["word"])]
+        if [text for text in texts if text] != words or ends != sorted(ends) or len(set(ends)) < len(ends) * 0.8:
+            return None
+        return ends
+
+
+def measure(aligner: Aligner, root: Path, name: str, text: str) -> Prompt | str:
+    """The prompt, or why it is not fit."""
+    samples = read_audio(root, name)
+    sound = np.flatnonzero(sound_frames(samples))
+    # 50 ms around the sound keep the first and last consonant whole.
+    begin = max(0, int(sound[0]) * 160 - 800)
+    end = min(len(samples), (int(sound[-1]) + 1) * 160 + 800)
+    samples = samples[begin:end]
+    if len(samples) > LONGEST_S * RATE:
+        return f"is {len(samples) / RATE:.0f} s long"
+    words = text.split()
+    encoded = aligner.encode(samples)
+    said = spell_numbers(normalise(aligner.recognise(encoded)))
+    cer = float(jiwer.cer("".join(spell_numbers(words)), "".join(said))) if said else 1.0
+    if cer > HIGHEST_CER:
+        return f"CER {cer:.2f}: {' '.join(said)!r} for {text!r}"
+    audible = sound_frames(samples)
+    aligned = aligner.ends_s(encoded, len(samples) // 160, words)
+    ends = move_ends_out_of_silence(aligned, audible) if aligned else proportional_ends(words, audible)
+    return Prompt(name, begin, end, tuple(words), tuple(ends), round(cer, 3), "aligned" if aligned else "proportional")
+
+
+def load_prompts(table: Path = TABLE) -> dict[str, Prompt]:
+    """The committed table, by name."""
+    rows = json.loads(table.read_text(encoding="utf-8"))
+    return {
+        row["name"]: Prompt(**{**row, "words": tuple(row["words"]), "ends_s": tuple(row["ends_s"])}) for row in rows
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("models/whisper/base"))
+    parser.add_argument("--output", type=Path, default=TABLE)
+    options = parser.parse_args()
+    root = fetch_packages()
+    aligner = Aligner(options.model)
+    rows = []
+    texts = list(read_texts(root))
+    for number, (name, text) in enumerate(texts):
+        if number % 20 == 0:
+            print(f"{number} of {len(texts)}", file=sys.stderr)
+        measured = measure(aligner, root, name, text)
+        if isinstance(measured, str):
+            print(f"left out {name}: {measured}", file=sys.stderr)
+        else:
+            rows.append(json.dumps(asdict(measured), ensure_ascii=False))
+    options.output.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
+    print(f"{len(rows)} prompts in {options.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
