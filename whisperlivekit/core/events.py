@@ -86,6 +86,11 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """This worker is going: what it has heard follows, then the connection closes. Made by the server."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The last event: totals of the stream."""
 
@@ -99,5 +104,15 @@ class Done:
 
 
 Event = (
-    Ready | SpeechStarted | SpeechStopped | Partial | Committed | UtteranceEnded | Flushed | Gap | Progress | Done
+    Ready
+    | SpeechStarted
+    | SpeechStopped
+    | Partial
+    | Committed
+    | UtteranceEnded
+    | Flushed
+    | Gap
+    | Progress
+    | Draining
+    | Done
 )

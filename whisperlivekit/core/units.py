@@ -10,7 +10,7 @@ HOP = 160
 """Samples between two log-mel frames (10 ms). Source: Whisper."""
 
 ENCODER_FRAME = 320
-"""Samples in one frame of the Whisper encoder's output (20 ms). Source: Whisper (HOP times a convolution stride of 2)."""
+"""Samples in one frame of the Whisper encoder's output (20 ms). Source: Whisper, HOP times a stride of 2."""
 
 
 def to_seconds(samples: int) -> float:

@@ -1,0 +1,378 @@
+"""One stream's state: audio, speech probabilities and hypotheses in; events and decode requests out.
+
+The stream is a row of utterances. Each goes through these states:
+
+    SPEAKING  the gate is open; the tail is decoded every step, words are committed when they are certain
+    PAUSED    silence for ``PAUSE_S``: one careful decode now, so that nothing is left to do when the utterance ends
+    ENDED     the gate has closed (or the client flushed); what is left is committed by one final hypothesis
+
+An utterance is decoded in a short window that slides: when more than ``window_words`` of it are committed, it moves
+forward so that the last ``anchor_words`` stay, as forced prefix and acoustic context of what follows.
+
+At most one decode is in flight, and a request always takes the newest audio, so load makes partials rarer and never
+makes a queue. A result whose request is no longer wanted is dropped by its id.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisperlivekit.core.commands import Start
+from whisperlivekit.core.commit import CommitPolicy
+from whisperlivekit.core.events import (
+    Committed,
+    Done,
+    Event,
+    Flushed,
+    Gap,
+    Partial,
+    Progress,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceEnded,
+)
+from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.timeline import Timeline
+from whisperlivekit.core.units import SAMPLE_RATE, to_samples
+
+PAUSE_S = 0.25
+"""Silence after which the tail is decoded as if the utterance had ended: shorter than the hangover, longer than most
+closures inside words."""
+
+MAX_ATTEMPTS = 2
+"""Decodes of one final window before its audio is given up as a gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """How a session decodes and commits."""
+
+    step_s: float = 0.5
+    """New audio, in seconds, before the tail is decoded again."""
+    frame_threshold: int = 25
+    """See ``CommitPolicy``."""
+    speech_threshold: float = 0.5
+    min_silence_s: float = 0.5
+    """Silence that ends an utterance."""
+    language: str | None = "ru"
+    """None: detect it for each stream."""
+    prompt: str = ""
+    window_words: int = 10
+    anchor_words: int = 6
+    max_window_s: float = 15.0
+    """The longest audio of one decode."""
+
+
+class UtteranceState(Enum):
+    SPEAKING = auto()
+    PAUSED = auto()
+    ENDED = auto()
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One stretch of speech: ``window_start`` moves through it as words are committed."""
+
+    start: int
+    window_start: int
+    state: UtteranceState = UtteranceState.SPEAKING
+    end: int = 0
+    """Where its audio ends; known once it is ENDED."""
+    speech_end: int = 0
+    """Where its last speech window ended; known once it is ENDED."""
+    anchors: list[Word] = field(default_factory=list)
+    """The committed words of the window."""
+    tail: tuple[Word, ...] = ()
+    """The last hypothesis's words that are not committed."""
+    decoded_to: int = 0
+    """End of the audio that the last hypothesis heard."""
+    settled: bool = False
+    """The tail comes from a decode that heard the end of the speech: it needs no other."""
+
+    @property
+    def heard_to(self) -> int:
+        """End of the last word known."""
+        words = self.tail or self.anchors
+        return words[-1].end if words else self.start
+
+
+class Session:
+    """The pure core of one stream. Inputs are ``receive_*``; afterwards drain ``events()`` and ask ``next_decode()``."""
+
+    def __init__(self, config: SessionConfig, start: Start) -> None:
+        resume = start.resume
+        position = resume.position if resume else 0
+        self._config = config
+        self._policy = CommitPolicy(config.frame_threshold)
+        self._language = _language(start.language, config.language)
+        self._prompt = config.prompt if start.prompt is None else start.prompt
+        self._hotwords = start.hotwords
+        self._step = to_samples(config.step_s)
+        self._pause = to_samples(PAUSE_S)
+        self._longest = to_samples(config.max_window_s)
+        self._timeline = Timeline(position)
+        self._gate = Gate(config.speech_threshold, config.min_silence_s, position)
+        self._utterances: deque[Utterance] = deque()
+        self._events: list[Event] = []
+        self._flushes: deque[int] = deque()
+        self._request: DecodeRequest | None = None
+        self._requests = 0
+        self._failures = 0
+        self._origin = position
+        self._stopped = False
+        self.finished = False
+        """``Done`` has been told."""
+        self._speech = self._words = self._ended = self._gaps = 0
+        self._kept_from = position
+        self._progress_at = position
+        if resume and resume.words:
+            self._gate.open(position)
+            self._open(position, anchors=list(resume.words))
+
+    # ---- inputs
+
+    def receive_audio(self, samples: NDArray[np.float32]) -> None:
+        """The next samples, float32[n] mono 16 kHz. Their speech probabilities follow by ``receive_speech``."""
+        self._timeline.append(samples)
+
+    def receive_speech(self, probabilities: NDArray[np.float32]) -> None:
+        """The speech probabilities of the next 512-sample windows of the audio received."""
+        for probability in probabilities.tolist():
+            match self._gate.receive_speech(probability):
+                case Opened(at):
+                    self._events.append(SpeechStarted(at))
+                    self._open(at)
+                case Closed(at, end):
+                    self._events.append(SpeechStopped(at))
+                    self._end(end, speech_end=at)
+                case None:
+                    self._follow_pause()
+        self._settle()
+
+    def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
+        """The answer to a decode request; one that is not awaited is ignored."""
+        request = self._request
+        if request is None or hypothesis.request_id != request.id:
+            return
+        self._request = None
+        self._failures = 0
+        if self._language is None:
+            self._language = hypothesis.language
+        utterance = self._utterances[0]
+        audio_end = request.start + len(request.samples)
+        utterance.decoded_to = audio_end
+        utterance.tail = hypothesis.words
+        utterance.settled = self._covers_end(utterance, request)
+        if not (utterance.settled and utterance.state is UtteranceState.ENDED):
+            self._commit(utterance, self._policy.committable(utterance.tail, audio_end))
+            self._show_partial(utterance)
+            self._slide(utterance, audio_end)
+        self._settle()
+
+    def receive_failure(self, request_id: int) -> None:
+        """The decode failed. A tail is tried again with newer audio; what must be decoded now is tried once more, then
+        its last known words are committed and the rest of its audio becomes a gap.
+        """
+        request = self._request
+        if request is None or request_id != request.id:
+            return
+        self._request = None
+        utterance = self._utterances[0]
+        audio_end = request.start + len(request.samples)
+        if utterance.state is not UtteranceState.ENDED and len(request.samples) < self._longest:
+            utterance.decoded_to = audio_end
+            return
+        self._failures += 1
+        if self._failures < MAX_ATTEMPTS:
+            return
+        self._failures = 0
+        lost_from = max(utterance.window_start, utterance.heard_to)
+        self._commit(utterance, len(utterance.tail))
+        utterance.anchors = []
+        utterance.window_start = utterance.decoded_to = audio_end
+        self._gaps += audio_end - lost_from
+        self._advance(audio_end)
+        self._events.append(Gap(lost_from, audio_end, "decode_failed", self._kept_from))
+        if utterance.state is UtteranceState.ENDED and audio_end >= utterance.end:
+            utterance.settled = True
+        self._settle()
+
+    def receive_flush(self) -> None:
+        """End the current utterance here; ``Flushed`` follows when all before it is committed."""
+        self._close_here()
+        self._flushes.append(self._timeline.end)
+        self._settle()
+
+    def receive_stop(self) -> None:
+        """No more audio: end as with a flush, then ``Done``."""
+        self._close_here()
+        self._stopped = True
+        self._settle()
+
+    # ---- outputs
+
+    def events(self) -> list[Event]:
+        """Everything that happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def received(self) -> int:
+        """End of the audio received."""
+        return self._timeline.end
+
+    @property
+    def waiting(self) -> int:
+        """Samples of speech received that no decode has taken yet: the measure for back-pressure."""
+        if not self._utterances:
+            return 0
+        taken = self._request.start + len(self._request.samples) if self._request else 0
+        head = self._utterances[0]
+        return self._timeline.end - max(head.window_start, head.decoded_to, taken)
+
+    def next_decode(self) -> DecodeRequest | None:
+        """The decode that is due, if any; its answer comes by ``receive_hypothesis`` or ``receive_failure``."""
+        if self._request is not None or not self._utterances:
+            return None
+        utterance = self._utterances[0]
+        ended = utterance.state is UtteranceState.ENDED
+        available = utterance.end if ended else self._timeline.end
+        audio_end = min(available, utterance.window_start + self._longest)
+        whole = audio_end == available
+        if whole and not ended and not self._due(utterance, audio_end):
+            return None
+        self._requests += 1
+        self._request = DecodeRequest(
+            id=self._requests,
+            samples=self._timeline.slice(utterance.window_start, audio_end),
+            start=utterance.window_start,
+            language=self._language,
+            prefix="".join(word.text for word in utterance.anchors),
+            prompt=self._prompt,
+            hotwords=self._hotwords,
+            final=whole and utterance.state is not UtteranceState.SPEAKING,
+        )
+        return self._request
+
+    # ---- pacing
+
+    def _due(self, utterance: Utterance, audio_end: int) -> bool:
+        """While somebody speaks: a step of new audio has come. In a pause: no decode has heard the speech's end."""
+        if utterance.state is UtteranceState.PAUSED:
+            return utterance.decoded_to < self._gate.speech_end + self._pause
+        return audio_end - utterance.decoded_to >= self._step
+
+    def _covers_end(self, utterance: Utterance, request: DecodeRequest) -> bool:
+        """The request heard the whole speech before the pause that the utterance is in, or has ended with."""
+        audio_end = request.start + len(request.samples)
+        match utterance.state:
+            case UtteranceState.SPEAKING:
+                return False
+            case UtteranceState.PAUSED:
+                return request.final and audio_end >= self._gate.speech_end + self._pause
+            case UtteranceState.ENDED:
+                heard = request.final and audio_end >= utterance.speech_end + self._pause
+                return heard or audio_end >= utterance.end
+
+    def _follow_pause(self) -> None:
+        """SPEAKING <-> PAUSED by the gate's silence."""
+        if self._gate.state is not GateState.OPEN:
+            return
+        utterance = self._utterances[-1]
+        if self._gate.silence >= self._pause:
+            utterance.state = UtteranceState.PAUSED
+        elif utterance.state is UtteranceState.PAUSED:
+            utterance.state = UtteranceState.SPEAKING
+            utterance.settled = False
+
+    # ---- utterances
+
+    def _open(self, at: int, anchors: list[Word] | None = None) -> None:
+        self._utterances.append(Utterance(start=at, window_start=at, anchors=anchors or [], decoded_to=at))
+
+    def _end(self, end: int, speech_end: int) -> None:
+        utterance = self._utterances[-1]
+        utterance.state = UtteranceState.ENDED
+        utterance.end = max(end, utterance.window_start)
+        utterance.speech_end = speech_end
+
+    def _close_here(self) -> None:
+        if self._gate.state is not GateState.OPEN:
+            return
+        end = self._timeline.end
+        paused = self._gate.silence >= self._pause
+        self._events.append(SpeechStopped(self._gate.speech_end))
+        self._end(end, speech_end=self._gate.speech_end if paused else end)
+        self._gate.close(end)
+
+    def _commit(self, utterance: Utterance, count: int) -> None:
+        words, utterance.tail = utterance.tail[:count], utterance.tail[count:]
+        if not words:
+            return
+        utterance.anchors.extend(words)
+        self._words += len(words)
+        self._events.append(Committed(words, self._kept_from))
+
+    def _show_partial(self, utterance: Utterance) -> None:
+        tail = utterance.tail
+        start = tail[0].start if tail else utterance.decoded_to
+        end = tail[-1].end if tail else utterance.decoded_to
+        self._events.append(Partial("".join(word.text for word in tail), start, end))
+
+    def _slide(self, utterance: Utterance, audio_end: int) -> None:
+        """Move the window forward when enough of it is committed, or when it is as long as a decode can be."""
+        if len(utterance.anchors) > self._config.window_words:
+            utterance.anchors = utterance.anchors[-self._config.anchor_words :]
+            utterance.window_start = max(utterance.window_start, utterance.anchors[0].start)
+        if audio_end - utterance.window_start < self._longest:
+            return
+        # Nothing was certain for the length of a whole window: what the decoder gave is the best there will be.
+        self._commit(utterance, len(utterance.tail))
+        utterance.anchors = []
+        utterance.window_start = audio_end
+
+    def _settle(self) -> None:
+        """Finish what can be finished: ended utterances, flushes, the stream; then say how far we are."""
+        while self._utterances:
+            utterance = self._utterances[0]
+            if utterance.state is not UtteranceState.ENDED or not utterance.settled:
+                break
+            if self._request is not None:
+                self._request = None
+            self._utterances.popleft()
+            self._advance(utterance.end)
+            self._commit(utterance, len(utterance.tail))
+            self._speech += utterance.end - utterance.start
+            self._ended += 1
+            self._events.append(UtteranceEnded(utterance.start, utterance.end, self._kept_from))
+        self._advance(self._utterances[0].window_start if self._utterances else self._gate.kept_from)
+        while self._flushes and not (self._utterances and self._utterances[0].start < self._flushes[0]):
+            self._events.append(Flushed(self._flushes.popleft(), self._kept_from))
+        if self._gate.position - self._progress_at >= SAMPLE_RATE:
+            self._progress_at = self._gate.position
+            self._events.append(Progress(self.received, self._settled_to(), self._kept_from))
+        if self._stopped and not self._utterances and not self.finished:
+            self.finished = True
+            length = self.received - self._origin
+            self._events.append(Done(length, self._speech, self._words, self._ended, self._gaps))
+
+    def _settled_to(self) -> int:
+        if not self._utterances:
+            return self.received
+        head = self._utterances[0]
+        return max(head.window_start, head.anchors[-1].end if head.anchors else 0)
+
+    def _advance(self, kept_from: int) -> None:
+        self._kept_from = max(self._kept_from, kept_from)
+        self._timeline.drop_before(self._kept_from)
+
+
+def _language(asked: str | None, default: str | None) -> str | None:
+    """None means: detect."""
+    if asked is None:
+        return default
+    return None if asked == "auto" else asked

@@ -1,0 +1,162 @@
+"""One model thread for all sessions of a process: requests wait, go through the model as a batch, and always resolve."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.units import SAMPLE_RATE
+from whisperlivekit.engine.api import SpeechDetector
+from whisperlivekit.engine.schedule import Waiting, next_batch
+from whisperlivekit.engine.silero import SileroDetector, SileroModel
+from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
+from whisperlivekit.errors import DecodeFailed, ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+CONSECUTIVE_FAILURES = 3
+"""Batches in a row that fail before the model counts as dead: one bad request must not, a broken GPU must."""
+
+STOP_TIMEOUT_S = 10.0
+
+
+class Engine:
+    """A Recognizer for every session of the process, on one model in one thread."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._model: WhisperModel | None = None
+        self._silero: SileroModel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._waiting: list[tuple[Waiting, asyncio.Future[Hypothesis]]] = []
+        self._wake = threading.Condition()
+        self._arrivals = 0
+        self._failures = 0
+        self._closing = False
+        self.failed = False
+        """The model cannot serve any more; the process should be replaced."""
+
+    @property
+    def model_name(self) -> str:
+        return self._config.model_dir.name
+
+    async def load(self) -> None:
+        """Load the models and warm them with a real decode, off the event loop.
+
+        Raises:
+            ModelUnavailable: with the reason.
+        """
+        self._loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(loaded,), name="model", daemon=True)
+        self._thread.start()
+        await loaded
+        assert self._silero is not None
+        await SileroDetector(self._silero).feed(np.zeros(SAMPLE_RATE, np.float32))
+
+    def detector(self) -> SpeechDetector:
+        """A new session's speech detector."""
+        if self._silero is None:
+            raise ModelUnavailable("the models are not loaded yet")
+        return SileroDetector(self._silero)
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        """See ``Recognizer``."""
+        if self.failed or self._closing or self._loop is None:
+            raise ModelUnavailable("the model does not serve any more")
+        future: asyncio.Future[Hypothesis] = self._loop.create_future()
+        with self._wake:
+            self._arrivals += 1
+            self._waiting.append((Waiting(request, self._arrivals), future))
+            self._wake.notify()
+        return await future
+
+    def close(self) -> None:
+        """Stop the model thread; whoever still waits gets an error."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(STOP_TIMEOUT_S)
+        if self._silero is not None:
+            self._silero.close()
+
+    # ---- the model thread
+
+    def _run(self, loaded: asyncio.Future[None]) -> None:
+        try:
+            self._load()
+        except Exception as error:  # start-up edge: CTranslate2, onnx, torch and the file system all raise their own
+            reason = f"the model in {self._config.model_dir} does not load on {self._config.device}: {error}"
+            self._answer(lambda: loaded.set_exception(ModelUnavailable(reason)))
+            return
+        self._answer(lambda: loaded.set_result(None))
+        try:
+            while (batch := self._take()) is not None:
+                self._serve(batch)
+        finally:
+            self.failed = self.failed or not self._closing
+            self._refuse_all()
+
+    def _load(self) -> None:
+        self._silero = SileroModel()
+        self._model = WhisperModel(self._config)
+        noise = np.random.default_rng(0).normal(0, 0.01, 2 * SAMPLE_RATE).astype(np.float32)
+        for final in (False, True):
+            self._model.decode([DecodeRequest(0, noise, 0, self._config.language, final=final)])
+
+    def _take(self) -> list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]] | None:
+        """Wait for requests and take the next batch; None when closing."""
+        with self._wake:
+            while not self._closing:
+                self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+                if self._waiting:
+                    chosen = next_batch([waiting for waiting, _ in self._waiting], self._config.max_batch)
+                    batch = [(waiting.request, future) for waiting, future in self._waiting if waiting in chosen]
+                    self._waiting = [entry for entry in self._waiting if entry[0] not in chosen]
+                    return batch
+                self._wake.wait()
+            return None
+
+    def _serve(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]]) -> None:
+        assert self._model is not None
+        try:
+            hypotheses = self._model.decode([request for request, _ in batch])
+        except Exception as error:  # model thread edge: whatever the model raises, every caller gets an answer
+            log.exception("a batch of %d decodes failed", len(batch))
+            if len(batch) > 1:
+                # One bad request must not fail its neighbours.
+                for entry in batch:
+                    self._serve([entry])
+                return
+            self._failures += 1
+            self.failed = self.failed or self._failures >= CONSECUTIVE_FAILURES
+            failure = ModelUnavailable if self.failed else DecodeFailed
+            self._fail(batch[0][1], failure(f"the model failed: {type(error).__name__}"))
+            return
+        self._failures = 0
+        for (_, future), hypothesis in zip(batch, hypotheses, strict=True):
+            self._resolve(future, hypothesis)
+
+    def _refuse_all(self) -> None:
+        with self._wake:
+            waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            self._fail(future, ModelUnavailable("the model does not serve any more"))
+
+    def _resolve(self, future: asyncio.Future[Hypothesis], hypothesis: Hypothesis) -> None:
+        self._answer(lambda: None if future.done() else future.set_result(hypothesis))
+
+    def _fail(self, future: asyncio.Future[Hypothesis], error: Exception) -> None:
+        self._answer(lambda: None if future.done() else future.set_exception(error))
+
+    def _answer(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None
+        # The loop is closed when the process is going: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)

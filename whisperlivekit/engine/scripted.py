@@ -1,0 +1,79 @@
+"""An engine without a model: speech is where the audio is loud, words come from a script.
+
+For tests, load tests of everything around the model, and work on the page.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
+
+LOUD = 0.01
+"""Root mean square of a window that counts as speech."""
+
+WORD_S = 0.4
+"""How long every scripted word lasts."""
+
+
+class LoudnessDetector:
+    """A SpeechDetector that takes loud for speech."""
+
+    def __init__(self) -> None:
+        self._rest = np.zeros(0, np.float32)
+
+    async def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        samples = np.concatenate([self._rest, samples])
+        count = len(samples) // WINDOW
+        windows = samples[: count * WINDOW].reshape(count, WINDOW)
+        self._rest = samples[count * WINDOW :]
+        loudness = np.sqrt(np.mean(windows**2, axis=1))
+        probabilities: NDArray[np.float32] = (loudness > LOUD).astype(np.float32)
+        return probabilities
+
+
+class ScriptedEngine:
+    """Says one word of the script for every ``WORD_S`` of the stream, whatever is in the audio.
+
+    The word at a position is the same in every decode, so what should be committed is known exactly.
+    """
+
+    model_name = "scripted"
+
+    def __init__(self, script: Sequence[str] = ("раз", "два", "три", "четыре", "пять"), delay_s: float = 0.0) -> None:
+        self._script = script
+        self._delay_s = delay_s
+        self.failed = False
+        self.requests: list[DecodeRequest] = []
+        self.error: Exception | None = None
+        """Raised by the next decode, once."""
+
+    async def load(self) -> None:
+        """Nothing to load."""
+
+    def detector(self) -> LoudnessDetector:
+        return LoudnessDetector()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def word_at(self, index: int) -> str:
+        return " " + self._script[index % len(self._script)]
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        self.requests.append(request)
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        length = round(WORD_S * SAMPLE_RATE)
+        first = -(-request.start // length) + len(request.prefix.split())
+        last = (request.start + len(request.samples)) // length
+        words = tuple(
+            Word(self.word_at(index), index * length, (index + 1) * length, 0.9) for index in range(first, last)
+        )
+        return Hypothesis(request.id, words, language=request.language or "ru", average_logprob=-0.1)

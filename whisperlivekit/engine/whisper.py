@@ -1,0 +1,282 @@
+"""Whisper on CTranslate2: a batch of decode requests in, hypotheses out. The only module that imports ctranslate2.
+
+Each request's audio is encoded with a few seconds of silence after it instead of being padded to 30 s: the encoder
+takes any length, and its cost falls with it. The price is that the decoder, trained on 30 s, ends its text less
+reliably; the token budget and the loop guard below answer for that.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE
+
+PADDING_S = 3.0
+"""Silence after the audio. Tried 1, 2 and 3 s: less makes the decoder loop on unfinished words."""
+
+LONG_PADDING_S = 30.0
+"""The length a window that looped is padded to: what the model was trained on."""
+
+TOKENS = 4
+TOKENS_PER_SECOND = 9
+"""Budget of new tokens: fast Russian speech has 6 to 7 a second."""
+
+MAX_PROMPT_TOKENS = 100
+"""Tokens of earlier text. Source: Whisper allows 223; live windows are short, and longer prompts started loops."""
+
+MIN_LOOP_REPEATS = 3
+MAX_LOOP_TOKENS = 20
+"""A tail of at least 3 copies of the same 1 to 20 tokens is a loop; what people say twice stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What to load and where."""
+
+    model_dir: Path
+    device: str
+    """"cpu" or "cuda"."""
+    device_index: int = 0
+    compute_type: str = "int8"
+    threads: int = 1
+    """CPU threads of one decode."""
+    max_batch: int = 8
+    """Requests of one batch."""
+    beams: int = 3
+    """Beam width of the last decode of an utterance; all others are greedy."""
+    language: str = "ru"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """One request's token lists."""
+
+    prompt: list[int]
+    """Everything up to and including ``<|notimestamps|>``."""
+    prefix: list[int]
+
+
+class WhisperModel:
+    """One loaded model. Not thread-safe: it belongs to the model thread."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Load the model.
+
+        Raises:
+            OSError, RuntimeError, ValueError: what CTranslate2 and the tokenizer say of missing or broken files.
+        """
+        # Imported here: these start threads and take memory, and must not be loaded before the fork.
+        import ctranslate2
+        from faster_whisper.feature_extractor import FeatureExtractor
+        from faster_whisper.tokenizer import Tokenizer
+        from tokenizers import Tokenizer as TokenizerFile
+
+        self._ctranslate2: Any = ctranslate2
+        self._config = config
+        self._model: Any = ctranslate2.models.Whisper(
+            str(config.model_dir),
+            device=config.device,
+            device_index=config.device_index,
+            compute_type=config.compute_type,
+            intra_threads=config.threads,
+            inter_threads=1,
+        )
+        self._tokenizer_file: Any = TokenizerFile.from_file(str(config.model_dir / "tokenizer.json"))
+        self._new_tokenizer = Tokenizer
+        self._tokenizers: dict[str, Any] = {}
+        self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
+
+    def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        """The hypotheses of the requests, in their order."""
+        results: dict[int, Hypothesis] = {}
+        languages = [request.language or self._detect(request) for request in requests]
+
+        def group(index: int) -> tuple[bool, str, int]:
+            request = requests[index]
+            return request.final, languages[index], len(self._tokens(request, languages[index]).prompt)
+
+        for (final, language, _), members in groupby(sorted(range(len(requests)), key=group), key=group):
+            indices = list(members)
+            batch = [requests[index] for index in indices]
+            for index, hypothesis in zip(indices, self._decode(batch, language, final), strict=True):
+                results[index] = hypothesis
+        return [results[index] for index in range(len(requests))]
+
+    # ---- one group: same language, same prompt length, same options
+
+    def _decode(self, requests: list[DecodeRequest], language: str, final: bool) -> list[Hypothesis]:
+        encoded = self._encode([request.samples for request in requests], PADDING_S)
+        tokens = [self._tokens(request, language) for request in requests]
+        generated = self._generate(encoded, requests, tokens, final)
+        texts: list[list[int]] = []
+        looped: list[bool] = []
+        for request, result, own in zip(requests, generated, tokens, strict=True):
+            text = self._new_text(result, own, request)
+            kept = cut_loop(text)
+            looped.append(len(kept) < len(text))
+            texts.append(kept)
+        aligned = self._align(encoded, requests, tokens, texts, language)
+        return [
+            Hypothesis(
+                request_id=request.id,
+                words=tuple(words[count:]),
+                prefix_words=tuple(words[:count]),
+                language=language,
+                average_logprob=float(result.scores[0]) if result.scores else 0.0,
+                no_speech_probability=float(result.no_speech_prob),
+                looped=loop,
+            )
+            for request, result, (words, count), loop in zip(requests, generated, aligned, looped, strict=True)
+        ]
+
+    def _encode(self, audio: Sequence[NDArray[np.float32]], padding_s: float) -> Any:
+        """Encoder output of a batch, padded with silence to one even length."""
+        length = max(len(samples) for samples in audio) + round(padding_s * SAMPLE_RATE)
+        length = min(length, 30 * SAMPLE_RATE) // ENCODER_FRAME * ENCODER_FRAME
+        features = np.empty((len(audio), self._model.n_mels, length // HOP), np.float32)
+        for row, samples in zip(features, audio, strict=True):
+            padded = np.zeros(length, np.float32)
+            padded[: len(samples)] = samples[:length]
+            row[:] = self._features(padded, padding=0)[:, : length // HOP]
+        return self._model.encode(self._ctranslate2.StorageView.from_array(features))
+
+    def _generate(self, encoded: Any, requests: list[DecodeRequest], tokens: list[_Tokens], final: bool) -> list[Any]:
+        longest = max(len(own.prompt) + len(own.prefix) + _budget(r) for r, own in zip(requests, tokens, strict=True))
+        result: list[Any] = self._model.generate(
+            encoded,
+            [own.prompt + own.prefix for own in tokens],
+            beam_size=self._config.beams if final else 1,
+            # CTranslate2 gives the decoding half of it, prompt and prefix included.
+            max_length=min(448, 2 * longest),
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=not any(own.prefix for own in tokens),
+        )
+        return result
+
+    def _new_text(self, result: Any, own: _Tokens, request: DecodeRequest) -> list[int]:
+        """The text tokens after the prefix, within the request's own budget, without a character cut in two."""
+        ids = [token for token in result.sequences_ids[0][len(own.prefix) :] if token < self._end_of_text]
+        return ids[: _budget(request)]
+
+    def _align(
+        self,
+        encoded: Any,
+        requests: list[DecodeRequest],
+        tokens: list[_Tokens],
+        texts: list[list[int]],
+        language: str,
+    ) -> list[tuple[list[Word], int]]:
+        """Words with times, and how many of them are the prefix, for each request."""
+        tokenizer = self._tokenizer(language)
+        everything = [own.prefix + text for own, text in zip(tokens, texts, strict=True)]
+        if not any(texts):
+            return [([], 0) for _ in requests]
+        # An empty window divides by zero in some versions of CTranslate2: it gets a token that is thrown away.
+        padded = [ids or [self._end_of_text - 1] for ids in everything]
+        alignments = self._model.align(
+            encoded,
+            tokenizer.sot_sequence,
+            padded,
+            [max(2, len(request.samples) // HOP) for request in requests],
+            median_filter_width=7,
+        )
+        return [
+            (self._words(request, tokenizer, ids, alignment), _count_words(tokenizer, own.prefix)) if ids else ([], 0)
+            for request, own, ids, alignment in zip(requests, tokens, everything, alignments, strict=True)
+        ]
+
+    def _words(self, request: DecodeRequest, tokenizer: Any, ids: list[int], alignment: Any) -> list[Word]:
+        texts, groups = tokenizer.split_to_word_tokens(ids)
+        pairs = np.array(alignment.alignments, np.int64).reshape(-1, 2)
+        # The first encoder frame of each token, and the end of the last.
+        first = np.full(len(ids) + 1, pairs[-1, 1] + 1 if len(pairs) else 0, np.int64)
+        for token, frame in reversed(pairs.tolist()):
+            if token <= len(ids):
+                first[token] = frame
+        words: list[Word] = []
+        position = 0
+        audio_end = request.start + len(request.samples)
+        for text, group in zip(texts, groups, strict=True):
+            end_position = position + len(group)
+            start = request.start + int(first[position]) * ENCODER_FRAME
+            end = min(request.start + int(first[end_position]) * ENCODER_FRAME, audio_end)
+            probability = float(np.mean(alignment.text_token_probs[position:end_position]))
+            position = end_position
+            if words and _joins(text):
+                last = words[-1]
+                words[-1] = Word(last.text + text, last.start, end if text.strip("-") else last.end, last.probability)
+            else:
+                words.append(Word(text, min(start, end), end, probability))
+        return words
+
+    # ---- tokens
+
+    @property
+    def _end_of_text(self) -> int:
+        token: int = self._tokenizer_file.token_to_id("<|endoftext|>")
+        return token
+
+    def _tokenizer(self, language: str) -> Any:
+        if language not in self._tokenizers:
+            self._tokenizers[language] = self._new_tokenizer(
+                self._tokenizer_file, self._model.is_multilingual, "transcribe", language
+            )
+        return self._tokenizers[language]
+
+    def _tokens(self, request: DecodeRequest, language: str) -> _Tokens:
+        tokenizer = self._tokenizer(language)
+        earlier = ", ".join(request.hotwords)
+        earlier = f"{earlier}. {request.prompt}" if earlier and request.prompt else earlier or request.prompt
+        prompt: list[int] = []
+        if earlier:
+            prompt = [tokenizer.sot_prev, *tokenizer.encode(" " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
+        return _Tokens(
+            prompt=[*prompt, *tokenizer.sot_sequence, tokenizer.no_timestamps],
+            prefix=tokenizer.encode(request.prefix) if request.prefix else [],
+        )
+
+    def _detect(self, request: DecodeRequest) -> str:
+        if not self._model.is_multilingual:
+            return "en"
+        encoded = self._encode([request.samples], PADDING_S)
+        token: str = self._model.detect_language(encoded)[0][0][0]
+        return token.strip("<|>")
+
+
+def _budget(request: DecodeRequest) -> int:
+    """New tokens that the request's audio can hold."""
+    return TOKENS + round(TOKENS_PER_SECOND * len(request.samples) / SAMPLE_RATE)
+
+
+def _joins(text: str) -> bool:
+    """A piece that belongs to the word before it: punctuation, or the second half of a compound."""
+    return bool(re.fullmatch(r"[^\w\s]+", text)) or text.startswith("-")
+
+
+def _count_words(tokenizer: Any, ids: list[int]) -> int:
+    count = 0
+    for text in tokenizer.split_to_word_tokens(ids)[0] if ids else []:
+        count += not (count and _joins(text))
+    return count
+
+
+def cut_loop(ids: list[int]) -> list[int]:
+    """``ids`` up to and including the first copy of a run that fills its end ``MIN_LOOP_REPEATS`` times or more."""
+    for length in range(1, MAX_LOOP_TOKENS + 1):
+        repeats = 1
+        while (
+            len(ids) >= length * (repeats + 1)
+            and ids[-length:] == ids[len(ids) - length * (repeats + 1) : len(ids) - length * repeats]
+        ):
+            repeats += 1
+        if repeats >= MIN_LOOP_REPEATS:
+            return ids[: len(ids) - length * (repeats - 1)]
+    return ids
