@@ -8,6 +8,9 @@ from whisperlivekit.errors import WhisperLiveKitError
 
 Message = str | bytes
 
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""The longest message of a client, in any protocol: 32 s of 16-bit audio at 16 kHz."""
+
 
 class Adapter(Protocol):
     """One connection's translator. It holds only the state of its own stream."""

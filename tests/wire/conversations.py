@@ -1,0 +1,118 @@
+"""Recorded conversations of the native protocol: what the client sent, what the session said, what the server sent.
+
+The files in ``fixtures/`` are written from here (``python -m tests.wire.conversations``) and read by the tests of both
+sides: tests/wire/test_native.py and the page's tests in tests/web/. One JSON object a line:
+
+- ``{"from": "client", "message": {...}}``: a JSON message
+- ``{"from": "client", "audio": "<base64>"}``: a binary frame
+- ``{"from": "server", "message": {...}}``: an event
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from whisperlivekit.core import events
+from whisperlivekit.core.events import Event
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.errors import DecodeFailed, WhisperLiveKitError
+from whisperlivekit.wire.native import NativeAdapter
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+Turn = dict[str, Any] | bytes | Event | WhisperLiveKitError
+"""A client's message or audio, an event of the session, or how it failed."""
+
+SESSION = "7f3a9c21d0e84b56"
+AUDIO = bytes(3_200)
+"""100 ms of silence, pcm_s16le at 16 kHz."""
+
+CONVERSATIONS: dict[str, list[Turn]] = {
+    # Every event but error and draining: a stream from start to stop.
+    "complete": [
+        {"type": "start", "sample_rate": 16000, "language": "ru", "hotwords": ["Максим"]},
+        events.Ready(SESSION, "base", "ru"),
+        AUDIO,
+        events.SpeechStarted(8_000),
+        AUDIO,
+        events.Partial(" Добрый", 9_600, 14_400),
+        AUDIO,
+        events.Progress(16_000, 8_000, 0),
+        events.Committed((Word(" Добрый", 9_600, 14_400, 0.8714),), 0),
+        events.Partial(" день,", 15_200, 19_200),
+        {"type": "flush"},
+        events.SpeechStopped(30_400),
+        events.Committed((Word(" день,", 15_200, 19_520, 0.97), Word(" Мак-сим!", 20_000, 30_000, 0.5)), 9_600),
+        events.UtteranceEnded(8_000, 32_000, 32_000),
+        events.Flushed(32_000, 32_000),
+        AUDIO,
+        events.Progress(48_000, 48_000, 44_800),
+        events.SpeechStarted(50_000),
+        events.Gap(50_000, 58_000, "decode_failed", 58_000),
+        {"type": "stop"},
+        events.SpeechStopped(58_000),
+        events.UtteranceEnded(50_000, 58_000, 58_000),
+        events.Done(64_000, 32_000, 3, 2, 8_000),
+    ],
+    # The worker goes; its client comes back to another one with what it kept.
+    "drained": [
+        {"type": "start"},
+        events.Ready(SESSION, "base", "ru"),
+        AUDIO,
+        events.SpeechStarted(0),
+        events.Committed((Word(" Мы", 3_200, 8_000, 0.9),), 0),
+        events.Draining(),
+        events.Committed((Word(" строим", 8_000, 16_000, 0.9),), 3_200),
+        events.UtteranceEnded(0, 17_000, 17_000),
+    ],
+    "resumed": [
+        {
+            "type": "start",
+            "resume": {
+                "session": SESSION,
+                "position": 3200,
+                "words": [{"text": " Мы", "start": 0.2, "end": 0.5, "probability": 0.9}],
+                "context": "Сначала было так.",
+            },
+        },
+        events.Ready(SESSION, "base", None, 3_200),
+        AUDIO,
+        events.Committed((Word(" строим", 8_000, 16_000, 0.9),), 3_200),
+        {"type": "stop"},
+        events.Done(1_600, 1_600, 1, 1, 0),
+    ],
+    "failed": [
+        {"type": "start", "language": "auto", "encoding": "mulaw", "sample_rate": 8000, "prompt": "Склад, артикул"},
+        events.Ready(SESSION, "base", None),
+        AUDIO,
+        DecodeFailed("the model failed on 1.5 s of audio"),
+    ],
+}
+
+
+def record(turns: list[Turn]) -> Iterator[dict[str, Any]]:
+    """The lines of a conversation, as both sides sent them."""
+    adapter = NativeAdapter()
+    for turn in turns:
+        match turn:
+            case dict():
+                yield {"from": "client", "message": turn}
+            case bytes():
+                yield {"from": "client", "audio": base64.b64encode(turn).decode()}
+            case WhisperLiveKitError():
+                yield from ({"from": "server", "message": json.loads(text)} for text in adapter.fail(turn, SESSION))
+            case _:
+                yield from ({"from": "server", "message": json.loads(text)} for text in adapter.send(turn))
+
+
+def lines(name: str) -> str:
+    """The content of a fixture."""
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in record(CONVERSATIONS[name]))
+
+
+if __name__ == "__main__":
+    FIXTURES.mkdir(exist_ok=True)
+    for name in CONVERSATIONS:
+        (FIXTURES / f"{name}.jsonl").write_text(lines(name), encoding="utf-8")

@@ -1,0 +1,113 @@
+"""Raw audio bytes of a stream -> float32 mono 16 kHz."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisperlivekit.audio.resample import Resampler
+from whisperlivekit.errors import BadAudio, UnsupportedFormat
+
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
+
+SAMPLE_RATES = range(8_000, 192_001)
+"""Sample rates that a client may announce."""
+
+CHANNELS = range(1, 3)
+
+
+class PcmDecoder:
+    """Decodes one stream of raw audio; the result does not depend on how the stream is cut into chunks.
+
+    A chunk must hold whole samples of all channels: half a sample means that bytes were lost or that the stream is not
+    what was announced, and everything after it would be noise.
+
+    Raises:
+        UnsupportedFormat: an encoding, sample rate or number of channels that is not supported.
+    """
+
+    def __init__(self, encoding: str = "pcm_s16le", sample_rate: int = 16_000, channels: int = 1) -> None:
+        if encoding not in _DECODERS:
+            raise UnsupportedFormat(f"encoding is {encoding!r}, expected one of {', '.join(ENCODINGS)}")
+        if sample_rate not in SAMPLE_RATES:
+            raise UnsupportedFormat(
+                f"sample_rate is {sample_rate}, expected {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} samples a second"
+            )
+        if channels not in CHANNELS:
+            raise UnsupportedFormat(f"channels is {channels}, expected {CHANNELS[0]} or {CHANNELS[-1]}")
+        self._width_bytes, self._decode = _DECODERS[encoding]
+        self._encoding = encoding
+        self._channels = channels
+        self._resampler = Resampler(sample_rate)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self._width_bytes * self._channels
+
+    def feed(self, chunk: bytes) -> NDArray[np.float32]:
+        """The chunk's audio, as far as the resampler lets it out: float32[n], mono 16 kHz, in [-1, 1].
+
+        Raises:
+            BadAudio: the chunk is not whole samples, or a sample is not a number.
+        """
+        if len(chunk) % self.frame_bytes:
+            unit = self._encoding if self._channels == 1 else f"{self._encoding}, {self._channels} channels"
+            raise BadAudio(f"chunk has {len(chunk)} bytes, expected a multiple of {self.frame_bytes} ({unit})")
+        samples = self._decode(chunk)
+        if self._channels > 1:
+            samples = samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+        return self._resampler.feed(samples)
+
+    def flush(self) -> NDArray[np.float32]:
+        """What the resampler still holds; the stream is over."""
+        return self._resampler.flush()
+
+
+def _decode_s16(chunk: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(chunk, dtype="<i2").astype(np.float32) * np.float32(1 / 32768)
+
+
+def _decode_f32(chunk: bytes) -> NDArray[np.float32]:
+    samples = np.frombuffer(chunk, dtype="<f4").astype(np.float32)
+    finite = np.isfinite(samples)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        # One NaN would stay in the filters and the model's state for the rest of the stream.
+        raise BadAudio(f"sample {at} of the chunk is {samples[at]}, expected a finite number from -1 to 1")
+    return np.clip(samples, -1.0, 1.0)
+
+
+def _mulaw_table() -> NDArray[np.float32]:
+    """All 256 codes. Source: ITU-T G.711, mu-law, 14 bits scaled to 16."""
+    code = ~np.arange(256, dtype=np.int32) & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code >> 4) & 7)) - 0x84
+    return (np.where(code & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
+
+
+def _alaw_table() -> NDArray[np.float32]:
+    """All 256 codes. Source: ITU-T G.711, A-law, 13 bits scaled to 16."""
+    code = np.arange(256, dtype=np.int32) ^ 0x55
+    segment = (code >> 4) & 7
+    mantissa = (code & 0x0F) << 4
+    magnitude = np.where(segment == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(segment - 1, 0))
+    return (np.where(code & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+def _decode_by(table: NDArray[np.float32]) -> Callable[[bytes], NDArray[np.float32]]:
+    def decode(chunk: bytes) -> NDArray[np.float32]:
+        samples: NDArray[np.float32] = table[np.frombuffer(chunk, dtype=np.uint8)]
+        return samples
+
+    return decode
+
+
+_DECODERS: dict[str, tuple[int, Callable[[bytes], NDArray[np.float32]]]] = {
+    "pcm_s16le": (2, _decode_s16),
+    "pcm_f32le": (4, _decode_f32),
+    "mulaw": (1, _decode_by(_mulaw_table())),
+    "alaw": (1, _decode_by(_alaw_table())),
+}
+"""Bytes a sample, and bytes -> float32[n] in [-1, 1]."""

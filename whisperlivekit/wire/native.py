@@ -1,0 +1,336 @@
+"""Our own WebSocket protocol, version 1: docs/protocol.md tells it, this module is it."""
+
+import json
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import Enum, auto
+from typing import Annotated, Any, Literal, assert_never
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from whisperlivekit.audio.pcm import CHANNELS, ENCODINGS, SAMPLE_RATES, Encoding, PcmDecoder
+from whisperlivekit.core.commands import Audio, Command, Flush, Resume, Start, Stop
+from whisperlivekit.core.events import (
+    Committed,
+    Done,
+    Draining,
+    Event,
+    Flushed,
+    Gap,
+    Partial,
+    Progress,
+    Ready,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceEnded,
+)
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.units import to_samples, to_seconds
+from whisperlivekit.errors import BadMessage, ClientError, UnsupportedFormat, WhisperLiveKitError
+from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Message
+from whisperlivekit.wire.languages import check_language
+
+PROTOCOL = 1
+
+MAX_STREAM_S = 10_000_000.0
+"""Times beyond (115 days) are a client's mistake; sample positions below it are exact in JavaScript too."""
+
+
+class _ClientMessage(BaseModel):
+    # Strict, and nothing unknown: a misspelt option must not be lost in silence.
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+_Seconds = Annotated[float, Field(ge=0, le=MAX_STREAM_S, description="seconds from the beginning of the stream")]
+
+
+class _WordMessage(_ClientMessage):
+    text: str = Field(max_length=200, description="text of up to 200 characters")
+    start: _Seconds
+    end: _Seconds
+    probability: float = Field(default=1.0, ge=0, le=1, description="a number from 0 to 1")
+
+    def word(self) -> Word:
+        start = to_samples(self.start)
+        return Word(self.text, start, max(start, to_samples(self.end)), self.probability)
+
+
+class _ResumeMessage(_ClientMessage):
+    session: str = Field(min_length=1, max_length=64, description="the id that the first ready told")
+    position: int = Field(ge=0, le=int(MAX_STREAM_S * 16_000), description="a whole number of samples, 0 or more")
+    words: list[_WordMessage] = Field(default=[], max_length=1000, description="a list of up to 1000 words")
+    context: str = Field(default="", max_length=500, description="text of up to 500 characters")
+
+    def resume(self) -> Resume:
+        return Resume(self.session, self.position, tuple(word.word() for word in self.words), self.context)
+
+
+_Hotword = Annotated[str, Field(min_length=1, max_length=64, description="text of 1 to 64 characters")]
+
+
+class _StartMessage(_ClientMessage):
+    type: Literal["start"]
+    encoding: Encoding = Field(default="pcm_s16le", description=f"one of {', '.join(ENCODINGS)}")
+    sample_rate: int = Field(
+        default=16_000,
+        ge=SAMPLE_RATES[0],
+        le=SAMPLE_RATES[-1],
+        description=f"a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}",
+    )
+    channels: int = Field(default=1, ge=CHANNELS[0], le=CHANNELS[-1], description="1 or 2")
+    language: str | None = Field(default=None, description='a Whisper language code such as "ru", or "auto"')
+    prompt: str | None = Field(default=None, max_length=1000, description="text of up to 1000 characters")
+    hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
+    resume: _ResumeMessage | None = Field(default=None, description="an object: see Resume in the protocol")
+
+
+class _FlushMessage(_ClientMessage):
+    type: Literal["flush"]
+
+
+class _StopMessage(_ClientMessage):
+    type: Literal["stop"]
+
+
+_MESSAGES: dict[str, type[_StartMessage] | type[_FlushMessage] | type[_StopMessage]] = {
+    "start": _StartMessage,
+    "flush": _FlushMessage,
+    "stop": _StopMessage,
+}
+
+_FORMAT_FIELDS = {"encoding", "sample_rate", "channels", "language"}
+"""A well-formed value that is not offered is ``unsupported_format`` in these."""
+
+_WRONG_KIND = {"string_type", "int_type", "list_type", "model_type", "model_attributes_type", "float_type"}
+
+_SPOKEN_FIELDS = {"prompt", "hotwords", "text", "context"}
+"""Fields that hold what people said: an error quotes their length only."""
+
+
+class _Stage(Enum):
+    """AWAITING_START --start--> STREAMING --stop--> STOPPED."""
+
+    AWAITING_START = auto()
+    STREAMING = auto()
+    STOPPED = auto()
+
+
+class NativeAdapter:
+    """One connection's translator between the native protocol and commands and events."""
+
+    def __init__(self) -> None:
+        self._stage = _Stage.AWAITING_START
+        self._decoder = PcmDecoder()
+        self._seq = 0
+
+    def receive(self, message: Message) -> list[Command]:
+        """The commands in a client's message; the first one is always ``Start``.
+
+        Raises:
+            ClientError: the message is not of this protocol, or not allowed now; the connection ends with it.
+        """
+        if self._stage is _Stage.STOPPED:
+            raise BadMessage(f"found {_kind(message)} after stop, expected nothing more")
+        if isinstance(message, bytes):
+            return self._receive_audio(message)
+        return self._receive_text(message)
+
+    def _receive_audio(self, chunk: bytes) -> list[Command]:
+        if self._stage is _Stage.AWAITING_START:
+            raise BadMessage(
+                f'found {_kind(chunk)} before the start, expected {{"type": "start", ...}} as first message'
+            )
+        samples = self._decoder.feed(chunk)
+        return [Audio(samples)] if len(samples) else []
+
+    def _receive_text(self, text: str) -> list[Command]:
+        message = _parse(text)
+        if isinstance(message, _StartMessage):
+            if self._stage is not _Stage.AWAITING_START:
+                raise BadMessage("found a second start, expected one in a connection: audio, flush or stop may follow")
+            language = None if message.language is None else check_language(message.language)
+            self._decoder = PcmDecoder(message.encoding, message.sample_rate, message.channels)
+            self._stage = _Stage.STREAMING
+            resume = message.resume.resume() if message.resume else None
+            return [Start(language, message.prompt, tuple(message.hotwords), resume)]
+        if self._stage is _Stage.AWAITING_START:
+            raise BadMessage(
+                f'found {message.type} before the start, expected {{"type": "start", ...}} as first message'
+            )
+        if isinstance(message, _FlushMessage):
+            return [Flush()]
+        self._stage = _Stage.STOPPED
+        rest = self._decoder.flush()
+        return [Audio(rest), Stop()] if len(rest) else [Stop()]
+
+    def send(self, event: Event) -> list[Message]:
+        """The message that tells a client of an event."""
+        return [self._encode(**_fields(event))]
+
+    def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
+        """The message that tells a client why its connection ends."""
+        return [self._encode(type="error", code=error.code, message=error.message, session=session)]
+
+    def _encode(self, type: str, **fields: Any) -> str:  # noqa: A002  (the field's name in the protocol)
+        message = {"type": type, "seq": self._seq, **fields}
+        self._seq += 1
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+
+
+# ------------------------------------------------------------------------------------------------- server to client
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    match event:
+        case Ready(session, model, language, position):
+            return {
+                "type": "ready",
+                "session": session,
+                "protocol": PROTOCOL,
+                "model": model,
+                "language": language,
+                "position": position,
+                "max_message_bytes": MAX_MESSAGE_BYTES,
+            }
+        case SpeechStarted(at):
+            return {"type": "speech_started", "at": to_seconds(at)}
+        case SpeechStopped(at):
+            return {"type": "speech_stopped", "at": to_seconds(at)}
+        case Partial(text, start, end):
+            return {"type": "partial", "text": text} | _span(start, end)
+        case Committed(words, kept_from):
+            spoken = [
+                {"text": word.text.strip()} | _span(word.start, word.end) | {"probability": round(word.probability, 3)}
+                for word in words
+            ]
+            span = _span(words[0].start, words[-1].end)
+            return {"type": "committed", "text": event.text, "words": spoken} | span | {"kept_from": kept_from}
+        case UtteranceEnded(start, end, kept_from):
+            return {"type": "utterance_ended"} | _span(start, end) | {"kept_from": kept_from}
+        case Flushed(at, kept_from):
+            return {"type": "flushed", "at": to_seconds(at), "kept_from": kept_from}
+        case Gap(start, end, reason, kept_from):
+            return {"type": "gap"} | _span(start, end) | {"reason": reason, "kept_from": kept_from}
+        case Progress(received, settled, kept_from):
+            return {
+                "type": "progress",
+                "received_s": to_seconds(received),
+                "settled_s": to_seconds(settled),
+                "lag_s": to_seconds(received - settled),
+                "kept_from": kept_from,
+            }
+        case Draining():
+            return {"type": "draining"}
+        case Done(received, speech, words, utterances, gaps):
+            return {
+                "type": "done",
+                "audio_s": to_seconds(received),
+                "speech_s": to_seconds(speech),
+                "words": words,
+                "utterances": utterances,
+                "gap_s": to_seconds(gaps),
+            }
+        case _:
+            assert_never(event)
+
+
+def _span(start: int, end: int) -> dict[str, Any]:
+    return {"start": to_seconds(start), "end": to_seconds(end)}
+
+
+# ------------------------------------------------------------------------------------------------- client to server
+
+
+def _parse(text: str) -> _StartMessage | _FlushMessage | _StopMessage:
+    try:
+        found = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise BadMessage(f"found {_kind(text)} that is not JSON, expected a JSON object with a type") from None
+    if not isinstance(found, dict):
+        raise BadMessage(f"found JSON that is {_describe(found)}, expected an object with a type")
+    kind = found.get("type")
+    if not isinstance(kind, str) or kind not in _MESSAGES:
+        missing = "type" not in found
+        what = "a message without a type" if missing else f"a message of type {_describe(kind)}"
+        raise BadMessage(f"found {what}, expected one of {', '.join(_MESSAGES)}{_nearest(kind, _MESSAGES)}")
+    try:
+        return _MESSAGES[kind].model_validate(found)
+    except ValidationError as error:
+        raise _client_error(kind, error.errors(include_url=False, include_context=False)[0]) from None
+
+
+def _client_error(kind: str, error: ErrorDetails) -> ClientError:
+    location = error["loc"]
+    path = _path(kind, location)
+    if error["type"] == "extra_forbidden":
+        name = str(location[-1])
+        fields = _model_at(kind, location[:-1]).model_fields
+        allowed = ", ".join(field for field in fields if field != "type") or "no other field"
+        hint = _nearest(name, fields)
+        return BadMessage(f"{path[:80]} is an unknown field, expected {allowed}{hint}")
+    expected = _expected(kind, location)
+    if error["type"] == "missing":
+        return BadMessage(f"{path} is missing, expected {expected}")
+    spoken = any(step in _SPOKEN_FIELDS for step in location)
+    found = _describe(error["input"], quote=not spoken)
+    message = f"{path} is {found}, expected {expected}"
+    unsupported = location[0] in _FORMAT_FIELDS and error["type"] not in _WRONG_KIND
+    if location[0] == "encoding":
+        unsupported = isinstance(error["input"], str)
+        message += _nearest(error["input"], ENCODINGS)
+    return UnsupportedFormat(message) if unsupported else BadMessage(message)
+
+
+def _path(kind: str, location: tuple[int | str, ...]) -> str:
+    path = kind
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path
+
+
+def _model_at(kind: str, location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model that holds the field at ``location``."""
+    names = [step for step in location if isinstance(step, str)]
+    if names[:2] == ["resume", "words"]:
+        return _WordMessage
+    if names[:1] == ["resume"]:
+        return _ResumeMessage
+    return _MESSAGES[kind]
+
+
+def _expected(kind: str, location: tuple[int | str, ...]) -> str:
+    if location[0] == "hotwords" and len(location) > 1:
+        return "text of 1 to 64 characters"
+    if location[:2] == ("resume", "words") and len(location) == 3:
+        return "an object with text, start, end and probability"
+    names = [step for step in location if isinstance(step, str)]
+    field = _model_at(kind, location[:-1]).model_fields.get(names[-1])
+    return (field.description if field else None) or "something else"
+
+
+def _kind(message: Message) -> str:
+    if isinstance(message, bytes):
+        return f"{len(message)} bytes of audio"
+    return f"text of {len(message)} characters"
+
+
+def _describe(found: object, *, quote: bool = True) -> str:
+    """What a client sent, short enough for an error message."""
+    match found:
+        case dict():
+            return "an object"
+        case list():
+            return f"a list of {len(found)}"
+        case str() if not quote or len(found) > 40:
+            return f"text of {len(found)} characters"
+        case _:
+            shown = json.dumps(found, ensure_ascii=False)
+            return shown if len(shown) <= 60 else f"{shown[:40]}..."
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    if not isinstance(name, str):
+        return ""
+    close = get_close_matches(name.lower()[:40], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
