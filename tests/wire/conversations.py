@@ -26,8 +26,8 @@ Turn = dict[str, Any] | bytes | Event | WhisperLiveKitError
 """A client's message or audio, an event of the session, or how it failed."""
 
 SESSION = "7f3a9c21d0e84b56"
-AUDIO = bytes(3_200)
-"""100 ms of silence, pcm_s16le at 16 kHz."""
+AUDIO = bytes([1, 0, 2, 0, 255, 255])
+"""Three samples, pcm_s16le; a recording needs no more."""
 
 CONVERSATIONS: dict[str, list[Turn]] = {
     # Every event but error and draining: a stream from start to stop.

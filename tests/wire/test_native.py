@@ -1,0 +1,327 @@
+"""The native protocol."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.wire.conversations import CONVERSATIONS, FIXTURES, SESSION, lines
+from whisperlivekit.core import events
+from whisperlivekit.core.commands import Audio, Command, Flush, Resume, Start, Stop
+from whisperlivekit.core.events import Event
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.errors import BadAudio, BadMessage, ClientError, NoCapacity, UnsupportedFormat
+from whisperlivekit.wire.adapter import Adapter
+from whisperlivekit.wire.native import NativeAdapter
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+
+
+def started(**fields: Any) -> NativeAdapter:
+    adapter = NativeAdapter()
+    adapter.receive(json.dumps({"type": "start"} | fields))
+    return adapter
+
+
+def start(**fields: Any) -> Start:
+    [command] = NativeAdapter().receive(json.dumps({"type": "start"} | fields))
+    assert isinstance(command, Start)
+    return command
+
+
+# -------------------------------------------------------------------------------------------------- recorded
+
+
+def test_fixtures_are_what_this_code_says() -> None:
+    """The recorded conversations that the page's tests read are up to date (python -m tests.wire.conversations)."""
+    assert {path.stem for path in FIXTURES.glob("*.jsonl")} == set(CONVERSATIONS)
+    for name in CONVERSATIONS:
+        assert (FIXTURES / f"{name}.jsonl").read_text(encoding="utf-8") == lines(name), name
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_recorded_clients_are_understood(name: str) -> None:
+    """Every client's message of a recording is accepted, in its order."""
+    adapter = NativeAdapter()
+    commands: list[Command] = []
+    for line in lines(name).splitlines():
+        match json.loads(line):
+            case {"from": "client", "message": message}:
+                commands += adapter.receive(json.dumps(message))
+            case {"from": "client", "audio": audio}:
+                commands += adapter.receive(base64.b64decode(audio))
+    assert isinstance(commands[0], Start)
+    assert sum(isinstance(command, Start) for command in commands) == 1
+
+
+def test_every_event_is_recorded() -> None:
+    """The recordings show each event type that the protocol has, and the documentation has each of them."""
+    shown = {
+        line["message"]["type"]
+        for name in CONVERSATIONS
+        for line in map(json.loads, lines(name).splitlines())
+        if line["from"] == "server"
+    }
+    names = "".join(kind.__name__ for kind in get_args(Event))
+    assert len(shown) == len(get_args(Event)) + 1, f"all of {names} and error"
+    documented = PROTOCOL.read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in documented for name in shown)
+
+
+# ------------------------------------------------------------------------------------------------------ start
+
+
+def test_a_start_without_options_leaves_all_to_the_server() -> None:
+    """Defaults are the server's, not the protocol's."""
+    assert start() == Start(language=None, prompt=None, hotwords=(), resume=None)
+
+
+def test_a_start_with_all_options() -> None:
+    """Each option arrives; times of resumed words become samples."""
+    word = {"text": " слово", "start": 7.8, "end": 8.1, "probability": 0.9}
+    command = start(
+        language="auto",
+        prompt="Склад",
+        hotwords=["Максим", "два слова"],
+        resume={"session": SESSION, "position": 123_456, "words": [word], "context": "Было."},
+    )
+    resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),), "Было.")
+    assert command == Start("auto", "Склад", ("Максим", "два слова"), resume)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"encoding": "opus"}, UnsupportedFormat, 'start.encoding is "opus", expected one of pcm_s16le, '),
+        ({"encoding": "pcm_s16"}, UnsupportedFormat, "did you mean pcm_s16le?"),
+        (
+            {"sample_rate": 200},
+            UnsupportedFormat,
+            "start.sample_rate is 200, expected a whole number from 8000 to 192000",
+        ),
+        ({"sample_rate": "16000"}, BadMessage, 'start.sample_rate is "16000", expected a whole number'),
+        ({"sample_rate": True}, BadMessage, "start.sample_rate is true"),
+        ({"channels": 6}, UnsupportedFormat, "start.channels is 6, expected 1 or 2"),
+        ({"language": "russian"}, UnsupportedFormat, 'did you mean "ru"?'),
+        ({"language": "ru-RU"}, UnsupportedFormat, 'did you mean "ru"?'),
+        ({"language": ["ru"]}, BadMessage, "start.language is a list of 1"),
+        ({"sample_rat": 16000}, BadMessage, "start.sample_rat is an unknown field, .* did you mean sample_rate?"),
+        ({"prompt": "я" * 1001}, BadMessage, "start.prompt is text of 1001 characters, expected text of up to 1000"),
+        (
+            {"hotwords": ["я" * 65]},
+            BadMessage,
+            r"start.hotwords\[0\] is text of 65 characters, expected text of 1 to 64",
+        ),
+        ({"hotwords": ["я"] * 101}, BadMessage, "start.hotwords is a list of 101, expected a list of up to 100"),
+        ({"resume": {"session": "a"}}, BadMessage, "start.resume.position is missing"),
+        ({"resume": {"session": "a", "position": -1}}, BadMessage, "start.resume.position is -1"),
+        (
+            {"resume": {"session": "a", "position": 0, "words": [{"text": "a", "start": 0, "end": 1, "prob": 1}]}},
+            BadMessage,
+            r"start.resume.words\[0\].prob is an unknown field",
+        ),
+    ],
+)
+def test_wrong_options_say_found_and_expected(fields: dict[str, Any], error: type[ClientError], message: str) -> None:
+    """A wrong option is named with what was found, what is allowed, and what was probably meant."""
+    with pytest.raises(error, match=message):
+        start(**fields)
+
+
+def test_errors_do_not_quote_what_people_said() -> None:
+    """Error messages reach logs: the words of a prompt are not in them."""
+    with pytest.raises(BadMessage) as caught:
+        start(hotwords=[{"тайна": 1}])
+    assert "тайна" not in caught.value.message
+    with pytest.raises(BadMessage) as caught:
+        start(resume={"session": "a", "position": 0, "context": "тайна" * 200})
+    assert "тайна" not in caught.value.message
+
+
+# ------------------------------------------------------------------------------------------------------ order
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        ([b"\0\0"], "found 2 bytes of audio before the start"),
+        (['{"type":"stop"}'], "found stop before the start"),
+        (['{"type":"flush"}'], "found flush before the start"),
+        (['{"type":"start"}', '{"type":"start"}'], "found a second start"),
+        (['{"type":"start"}', '{"type":"stop"}', b"\0\0"], "found 2 bytes of audio after stop"),
+        (['{"type":"start"}', '{"type":"stop"}', '{"type":"stop"}'], "found text of 15 characters after stop"),
+        (['{"type":"start"}', "привет"], "found text of 6 characters that is not JSON"),
+        (['{"type":"start"}', '{"type":"stpo"}'], 'found a message of type "stpo", .* did you mean stop?'),
+        (["[1]"], "found JSON that is a list of 1"),
+        (['{"sample_rate":1}'], "found a message without a type"),
+        (['{"type":"start"}', '{"type":"stop","now":true}'], "stop.now is an unknown field, expected no other field"),
+        (["[" * 100_000], "not JSON"),
+        (['{"type":"start","prompt":"\\ud800"}'], "not JSON"),
+        (['{"type":"start","sample_rate":NaN}'], "not JSON"),
+    ],
+)
+def test_wrong_messages_say_found_and_expected(messages: list[str | bytes], found: str) -> None:
+    """Garbage and messages out of order are BadMessage, and say what came and what should have."""
+    adapter = NativeAdapter()
+    for message in messages[:-1]:
+        adapter.receive(message)
+    with pytest.raises(BadMessage, match=found) as caught:
+        adapter.receive(messages[-1])
+    assert "expected" in caught.value.message
+
+
+def test_audio_flush_and_stop() -> None:
+    """Audio is decoded as announced; stop brings the rest that the resampler held."""
+    adapter = started(encoding="pcm_f32le", sample_rate=48_000, channels=2)
+    frames = np.full((4_800, 2), 0.25, "<f4")
+    commands = adapter.receive(frames.tobytes()) + adapter.receive('{"type":"flush"}')
+    commands += adapter.receive('{"type":"stop"}')
+    audio = [command.samples for command in commands if isinstance(command, Audio)]
+    assert [type(command) for command in commands] == [Audio, Flush, Audio, Stop]
+    assert len(np.concatenate(audio)) == 1_600
+    np.testing.assert_allclose(np.concatenate(audio)[400:1_200], 0.25, atol=1e-3)
+
+
+def test_an_empty_frame_is_nothing() -> None:
+    """Zero bytes are whole samples: no command, no error."""
+    assert started().receive(b"") == []
+
+
+def test_half_a_sample_is_bad_audio() -> None:
+    """A frame of odd length says so."""
+    with pytest.raises(BadAudio, match="chunk has 1001 bytes, expected a multiple of 2"):
+        started().receive(bytes(1001))
+
+
+# --------------------------------------------------------------------------------------------------- any input
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+_near_word = st.fixed_dictionaries({}, optional={"text": _json, "start": _json, "end": _json, "probability": _json})
+_near_resume = st.fixed_dictionaries(
+    {},
+    optional={"session": _json, "position": _json, "words": st.lists(_near_word | _json, max_size=3), "context": _json},
+)
+_near_start = st.fixed_dictionaries(
+    {"type": st.just("start")},
+    optional={
+        "encoding": _json | st.sampled_from(["pcm_s16le", "mulaw"]),
+        "sample_rate": _json | st.sampled_from([8_000, 1e999]),
+        "channels": _json,
+        "language": _json,
+        "prompt": _json,
+        "hotwords": _json | st.lists(st.text(max_size=5)),
+        "resume": _near_resume | _json,
+        "extra": _json,
+    },
+)
+_messages = st.lists(
+    st.binary(max_size=40)
+    | st.text(max_size=40)
+    | _json.map(json.dumps)
+    | _near_start.map(json.dumps)
+    | st.sampled_from(['{"type":"start"}', '{"type":"flush"}', '{"type":"stop"}', b"\0\0"]),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(messages=_messages)
+def test_any_input_gives_commands_or_a_client_error(messages: list[str | bytes]) -> None:
+    """Any messages in any order: commands that begin with one Start and end at Stop, or a ClientError; nothing else."""
+    adapter = NativeAdapter()
+    commands: list[Command] = []
+    for message in messages:
+        try:
+            commands += adapter.receive(message)
+        except ClientError as error:
+            told = json.loads(adapter.fail(error, SESSION)[0])
+            assert told["code"] == error.code  # noqa: PT017  (raises() cannot follow an error that may or may not come)
+            assert len(told["message"]) < 400
+            break
+    kinds = [type(command) for command in commands]
+    assert kinds.count(Start) == (1 if kinds else 0)
+    assert kinds[:1] in ([], [Start])
+    assert Stop not in kinds[:-1]
+    for command in commands:
+        if isinstance(command, Audio):
+            assert len(command.samples)
+            assert np.isfinite(command.samples).all()
+
+
+_position = st.integers(0, 10**9)
+_words = st.lists(
+    st.builds(Word, st.text(min_size=1, max_size=8), _position, _position, st.floats(0, 1)), min_size=1, max_size=4
+).map(tuple)
+_events = st.one_of(
+    st.builds(events.Ready, st.text(max_size=8), st.text(max_size=8), st.none() | st.just("ru"), _position),
+    st.builds(events.SpeechStarted, _position),
+    st.builds(events.SpeechStopped, _position),
+    st.builds(events.Partial, st.text(max_size=20), _position, _position),
+    st.builds(events.Committed, _words, _position),
+    st.builds(events.UtteranceEnded, _position, _position, _position),
+    st.builds(events.Flushed, _position, _position),
+    st.builds(events.Gap, _position, _position, st.just("overload"), _position),
+    st.builds(events.Progress, _position, _position, _position),
+    st.builds(events.Draining),
+    st.builds(events.Done, _position, _position, _position, _position, _position),
+)
+
+
+@given(told=st.lists(_events, max_size=10))
+def test_every_event_becomes_one_numbered_message(told: list[Event]) -> None:
+    """Each event is one JSON object with its type and the next number; nothing in it is lost to rounding of samples."""
+    adapter: Adapter = NativeAdapter()
+    messages = [json.loads(message) for event in told for message in adapter.send(event)]
+    assert [message["seq"] for message in messages] == list(range(len(told)))
+    for event, message in zip(told, messages, strict=True):
+        kept_from = getattr(event, "kept_from", None)
+        assert message.get("kept_from") == kept_from
+        if isinstance(event, events.Committed):
+            assert message["text"] == "".join(word.text for word in event.words)
+            assert len(message["words"]) == len(event.words)
+        if isinstance(event, events.Ready):
+            assert message["position"] == event.position
+
+
+def test_committed_words_can_be_given_back() -> None:
+    """What a client keeps of committed words is what resume takes: a round trip within a millisecond."""
+    word = Word(" слово", 12_345, 23_456, 0.87654)
+    [message] = NativeAdapter().send(events.Committed((word,), 0))
+    told = json.loads(message)
+    kept = told["words"][0] | {"text": told["text"]}
+    command = start(resume={"session": SESSION, "position": 0, "words": [kept]})
+    assert command.resume is not None
+    [returned] = command.resume.words
+    assert returned.text == word.text
+    assert abs(returned.start - word.start) <= 8
+    assert abs(returned.end - word.end) <= 8
+
+
+def test_an_error_quotes_the_session() -> None:
+    """An error tells its code, its message and the id to quote in a report."""
+    [message] = NativeAdapter().fail(NoCapacity("8 streams are live, the server takes 8"), SESSION)
+    assert json.loads(message) == {
+        "type": "error",
+        "seq": 0,
+        "code": "server_full",
+        "message": "8 streams are live, the server takes 8",
+        "session": SESSION,
+    }
+
+
+def test_documented_options_are_the_accepted_ones() -> None:
+    """docs/protocol.md names every option of start."""
+    with pytest.raises(BadMessage) as caught:
+        start(nonsense=1)
+    listed = caught.value.message.split("expected ")[1].split(", ")
+    documented = PROTOCOL.read_text(encoding="utf-8")
+    assert all(f"| `{option}` |" in documented for option in listed)
