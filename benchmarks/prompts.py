@@ -42,7 +42,9 @@ SOUNDS = "usr/share/asterisk/sounds/ru_RU_f_IvrvoiceRU"
 TEXTS = "usr/share/doc/asterisk-core-sounds-ru/core-sounds-ru.txt.gz"
 
 HIGHEST_CER = 0.4
-"""Share of wrong characters, offline, above which the audio is taken to say something else than the text."""
+"""Share of wrong characters, offline, above which the audio is taken to say something else than the text.
+
+Not for single numbers: the model mishears many of them without context, and they were listened to instead."""
 LONGEST_S = 29.0
 """One Whisper window; longer prompts cannot be aligned in one pass."""
 _REMARK = re.compile(r"\[.*?\]|<.*?>|\(.*?\)")
@@ -218,7 +220,7 @@ def measure(aligner: Aligner, root: Path, name: str, text: str) -> Prompt | str:
     encoded = aligner.encode(samples)
     said = spell_numbers(normalise(aligner.recognise(encoded)))
     cer = float(jiwer.cer("".join(spell_numbers(words)), "".join(said))) if said else 1.0
-    if cer > HIGHEST_CER:
+    if cer > HIGHEST_CER and not name.startswith("digits/"):
         return f"CER {cer:.2f}: {' '.join(said)!r} for {text!r}"
     audible = sound_frames(samples)
     aligned = aligner.ends_s(encoded, len(samples) // 160, words)
