@@ -7,6 +7,8 @@ import io
 import logging
 import os
 import re
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whisperlivekit.engine import models
 from whisperlivekit.errors import SettingsError
+from whisperlivekit.wire.languages import AUTO, LANGUAGES
 
 if TYPE_CHECKING:
     from whisperlivekit.core.session import SessionConfig
@@ -127,8 +130,7 @@ class Settings(BaseSettings):
         "ru",
         "Recognition",
         "Language of the speech, if the client names none. auto: detect it.",
-        allowed="a two- or three-letter language code such as ru, or auto",
-        pattern=r"^(auto|[a-z]{2,3})$",
+        allowed="a language code of Whisper such as ru, or auto",
     )
     init_prompt: str = _setting(
         "",
@@ -228,6 +230,16 @@ class Settings(BaseSettings):
     def _known_model(cls, value: str) -> str:
         if value not in models.NAMES and "/" not in value:
             raise ValueError(_allowed(cls.model_fields["model"]) + _hint(value, models.NAMES))
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str) -> str:
+        if value not in LANGUAGES and value != AUTO:
+            close = nearest(value, LANGUAGES.values())
+            codes = {name: code for code, name in LANGUAGES.items()}
+            hint = f"; did you mean {codes[close]}?" if close else ""
+            raise ValueError(_allowed(cls.model_fields["language"]) + hint)
         return value
 
     @field_validator("ssl_certfile", "ssl_keyfile")
@@ -350,7 +362,7 @@ class Settings(BaseSettings):
             frame_threshold=self.frame_threshold,
             speech_threshold=self.vad_threshold,
             min_silence_s=self.min_silence,
-            language=None if self.language == "auto" else self.language,
+            language=None if self.language == AUTO else self.language,
             prompt=self.init_prompt,
         )
 
@@ -380,6 +392,18 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
 def variables() -> dict[str, str]:
     """Variable -> attribute, in the order of the example file."""
     return {_variable(name): name for name in Settings.model_fields}
+
+
+def value_problem(variable: str, value: str) -> str:
+    """What is allowed instead of this value of a known variable; empty if it is a good one."""
+    alone: dict[str, Any] = {variable: value}
+    try:
+        Settings(_env_file=None, **alone)
+    except ValidationError as found:
+        for error in found.errors():
+            if error["loc"] and error["loc"][0] == variable:
+                return f"expected {_expected(variables()[variable], error)}"
+    return ""
 
 
 def read_env_lines(env_file: Path) -> Iterator[tuple[int, str | None, str | None]]:
@@ -462,11 +486,12 @@ def _problem(attribute: str, error: Any, lines: Mapping[str, int]) -> str:
     variable = _variable(attribute)
     where = "environment" if variable in os.environ else f"line {lines.get(variable, '?')}"
     value = "..." if attribute in Settings.secret else str(error["input"])
-    if error["type"] == "value_error":
-        expected = str(error["ctx"]["error"])
-    else:
-        expected = _allowed(Settings.model_fields[attribute])
-    return f"{variable}={value} ({where}): expected {expected}"
+    return f"{variable}={value} ({where}): expected {_expected(attribute, error)}"
+
+
+def _expected(attribute: str, error: Any) -> str:
+    own = error["type"] == "value_error"  # raised by a validator of ours, in our words
+    return str(error["ctx"]["error"]) if own else _allowed(Settings.model_fields[attribute])
 
 
 def _variable(attribute: str) -> str:
@@ -599,10 +624,17 @@ def _text(value: Any) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
+def main(arguments: list[str]) -> None:
+    """Prints ``.env.example``, or with arguments ``NAME=value`` an ``.env`` that differs from it in these."""
+    overrides = dict(argument.split("=", 1) for argument in arguments)
+    unknown = [name for name in overrides if name not in variables()]
+    if unknown:
+        raise SystemExit(f"unknown name {unknown[0]}{_hint(unknown[0], variables())}")
+    print(example(overrides), end="")
+
+
 if __name__ == "__main__":
-    print(example(), end="")
+    main(sys.argv[1:])

@@ -1,0 +1,315 @@
+#!/usr/bin/env bash
+# Sets the server up in this folder, and runs or tests it. Read `bash install.sh --help`.
+#
+# What it writes: venv/, models/, logs/ and, if there is none, .env. It changes no file that you wrote. A second run
+# finds its own stamp in venv/ and does only what is missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly PYTHON_MINIMUM="3.11"
+readonly DISK_MB=3000                 # libraries 1.7 GB, wheels while they are unpacked, the base model 0.15 GB
+readonly TORCH_CPU_INDEX="https://download.pytorch.org/whl/cpu"
+readonly LOG="logs/install.log"
+
+usage() {
+    cat <<'TEXT'
+Usage: bash install.sh [install | serve | test | --help]
+
+  install   (default) everything needed to serve: venv/, libraries, folders, .env, model files, checks
+  serve     the same, then serve on http://localhost:8000 (WLK_HOST and WLK_PORT in .env)
+  test      the same for tests (with Chromium, ffmpeg and Node.js), then all of them
+  --help    this text
+
+Nothing outside this folder is changed, except that missing Debian packages are installed with apt-get where you are
+root or have sudo. An existing .env is never touched.
+
+Environment:
+  PYTHON=/path/to/python3   which Python to make venv/ from (at least 3.11)
+TEXT
+}
+
+# ------------------------------------------------------------------------------------------------------ telling things
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+    printf '\ninstall.sh: %s\n' "$1" >&2
+    shift
+    local line
+    for line in "$@"; do printf '  %s\n' "$line" >&2; done
+    exit 1
+}
+
+child=""
+trap '[ -z "$child" ] || kill "$child" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+
+# watched TITLE COMMAND...: runs the command with its output in the log, and shows how long it takes and how far it is.
+watched() {
+    local title=$1 started=$SECONDS shown=0 last status=0
+    shift
+    mkdir -p "$(dirname "$LOG")"
+    printf '\n### %s: %s\n' "$title" "$*" >>"$LOG"
+    local from
+    from=$(wc -c <"$LOG")
+    "$@" >>"$LOG" 2>&1 &
+    child=$!
+    while kill -0 "$child" 2>/dev/null; do
+        sleep 0.3
+        local passed=$((SECONDS - started))
+        [ "$passed" -ge 2 ] || continue
+        last=$(tail -c +"$((from + 1))" "$LOG" | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-70 || true)
+        if [ -t 1 ]; then
+            printf '\r\033[K  %s: %d s  %s' "$title" "$passed" "$last"
+        elif [ $((passed - shown)) -ge 10 ]; then
+            printf '  %s: %d s  %s\n' "$title" "$passed" "$last"
+            shown=$passed
+        fi
+    done
+    wait "$child" || status=$?
+    child=""
+    [ ! -t 1 ] || printf '\r\033[K'
+    if [ "$status" -eq 0 ]; then
+        say "  $title: done in $((SECONDS - started)) s"
+    else
+        tail -c +"$((from + 1))" "$LOG" >"$LOG.last"
+    fi
+    return "$status"
+}
+
+# ------------------------------------------------------------------------------------------------------ what is there
+
+has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+
+# The first Python that is new enough: $PYTHON, python3, or one with its version in the name.
+find_python() {
+    local candidate found=""
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
+        command -v "$candidate" >/dev/null || continue
+        found=${found:-"$candidate is $("$candidate" -c 'import platform; print(platform.python_version())' 2>/dev/null || echo broken)"}
+        if "$candidate" -c "import sys; sys.exit(sys.version_info < (${PYTHON_MINIMUM/./, }))" 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "found ${found:-no Python}, expected Python $PYTHON_MINIMUM or newer" \
+        "Debian 12, Ubuntu 24.04 and later have it: apt-get install python3 python3-venv" \
+        "If it is somewhere else: PYTHON=/path/to/python3 bash install.sh"
+}
+
+# as_root COMMAND...: as root, or with sudo; fails where neither is possible.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        return 1
+    fi
+}
+
+# apt_install TITLE PACKAGE...: fails where there is no apt-get or no right to use it.
+apt_install() {
+    local title=$1
+    shift
+    command -v apt-get >/dev/null || return 1
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || return 1
+        say "  sudo apt-get install $*"
+        sudo -v || return 1 # asks for the password before the output goes to the log
+    fi
+    watched "$title: lists" as_root apt-get update -q || true # a stale list may still do
+    watched "$title" as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+
+need_disk() {
+    local free
+    free=$(df -Pm . | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$DISK_MB" ] ||
+        fail "found $free MB free on the disk of $PWD, expected at least $DISK_MB MB" "Free some space and run it again."
+}
+
+# ---------------------------------------------------------------------------------------------------- Python libraries
+
+pip_failed() {
+    if grep -qiE 'No space left on device' "$LOG.last"; then
+        fail "the disk became full while installing $1" "Free some space (about $DISK_MB MB are needed) and run it again."
+    elif grep -qiE 'Temporary failure in name resolution|Name or service not known|NewConnectionError|Network is unreachable|ConnectTimeout|Connection refused|ProxyError' "$LOG.last"; then
+        fail "no network: the Python package registry cannot be reached" \
+            "Check the connection, or the proxy and index settings: venv/bin/pip config list" \
+            "Details are in $LOG"
+    fi
+    tail -n 15 "$LOG.last" >&2
+    fail "pip could not install $1" "The lines above are the end of $LOG"
+}
+
+make_venv() {
+    local python
+    [ ! -e venv/.unfinished ] || rm -rf venv
+    if [ -e venv ]; then
+        if venv/bin/python -c "import sys; sys.exit(sys.version_info < (${PYTHON_MINIMUM/./, }))" 2>/dev/null &&
+            venv/bin/python -m pip --version >/dev/null 2>&1; then
+            return
+        fi
+        fail "venv/ is broken or made from a Python older than $PYTHON_MINIMUM" "Remove it and run this again: rm -r venv"
+    fi
+    python=$(find_python)
+    need_disk
+    if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+        local package
+        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        say "Python's venv module is missing: installing $package"
+        apt_install "$package" "$package" || fail "Python at $python has no venv module (python3-venv)" \
+            "Install it and run this again: apt-get install $package"
+    fi
+    say "Making venv/ with $("$python" --version)"
+    mkdir venv
+    touch venv/.unfinished # tells a half-made venv/ of ours from one that somebody broke
+    watched "venv" "$python" -m venv venv || fail "could not make venv/" "$(tail -n 3 "$LOG.last")"
+    rm venv/.unfinished
+}
+
+# torch's CPU build: enough on every machine here, and it keeps CUDA 13 (gigabytes) away from CTranslate2's CUDA 12.
+install_torch() {
+    local wanted
+    wanted=$(sed -n 's/^torch==//p' constraints.txt)
+    if venv/bin/python -c "from importlib.metadata import version; raise SystemExit(version('torch').split('+')[0] != '$wanted')" 2>/dev/null; then
+        return
+    fi
+    if [ "$(uname -s)" != Linux ]; then # elsewhere the registry's build is the CPU build
+        watched "torch" venv/bin/pip install "torch==$wanted" || pip_failed torch
+        return
+    fi
+    # First whatever indexes pip is configured with here, then PyTorch's own.
+    watched "torch $wanted, CPU build" venv/bin/pip install --retries 1 "torch==$wanted+cpu" ||
+        watched "torch $wanted, CPU build from $TORCH_CPU_INDEX" venv/bin/pip install \
+            --retries 1 --timeout 15 --index-url "$TORCH_CPU_INDEX" "torch==$wanted+cpu" ||
+        pip_failed "torch's CPU build (torch==$wanted+cpu from $TORCH_CPU_INDEX)"
+}
+
+# install_libraries EXTRAS: EXTRAS is empty or a list such as dev,cuda.
+install_libraries() {
+    local extras=$1 stamp
+    stamp=$(cat pyproject.toml constraints.txt <(echo "$extras" && venv/bin/python --version && pwd) | sha256sum | cut -d ' ' -f 1)
+    if [ -f venv/.installed ] && grep -qx "$stamp" venv/.installed; then
+        return
+    fi
+    need_disk
+    say "Installing libraries (about 1 GB to download the first time)"
+    install_torch
+    watched "libraries" venv/bin/pip install -c constraints.txt -e ".${extras:+[$extras]}" || pip_failed "the libraries"
+    echo "$stamp" >>venv/.installed
+}
+
+# ------------------------------------------------------------------------------------------------------- files of ours
+
+make_folders() { mkdir -p models/whisper models/silero_vad models/cache logs; }
+
+# write_env MODEL: only where there is none.
+write_env() {
+    local temporary=".env.new.$$"
+    if has_gpu; then
+        venv/bin/python -m whisperlivekit.settings WHISPER_DEVICE=cuda "WLK_MODEL=$1" >"$temporary"
+    else
+        venv/bin/python -m whisperlivekit.settings WHISPER_DEVICE=cpu "WLK_MODEL=$1" WLK_GUNICORN_WORKERS=1 >"$temporary"
+    fi
+    mv -n "$temporary" .env
+    say "Wrote .env: model $1, $(has_gpu && echo "on the GPU" || echo "on the CPU (no NVIDIA GPU was found)")"
+}
+
+prepare_env_and_models() {
+    if [ ! -e .env ]; then
+        local model=base
+        if has_gpu; then
+            if venv/bin/whisperlivekit models fetch small; then
+                model=small
+            else
+                say "The model small cannot be had: .env will say base. Once it can be:" \
+                    "venv/bin/whisperlivekit models fetch small, and WLK_MODEL=small in .env"
+            fi
+        fi
+        write_env "$model"
+    fi
+    venv/bin/whisperlivekit models fetch || exit 1
+}
+
+# -------------------------------------------------------------------------------------------------------------- tests
+
+install_test_programs() {
+    local missing=()
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium fonts-dejavu-core)
+    command -v ffmpeg >/dev/null || missing+=(ffmpeg)
+    command -v node >/dev/null || missing+=(nodejs)
+    [ ${#missing[@]} -eq 0 ] || {
+        say "Installing programs for the tests: ${missing[*]}"
+        apt_install "programs for the tests" "${missing[@]}" || fail "the tests need: ${missing[*]}" \
+            "Install them and run this again: apt-get install ${missing[*]}"
+    }
+}
+
+checks_failed=()
+
+# checked TITLE COMMAND...: runs one check in plain sight and remembers whether it passed.
+checked() {
+    local title=$1 started=$SECONDS
+    shift
+    printf '\n== %s\n' "$title"
+    if "$@"; then
+        say "== $title: passed in $((SECONDS - started)) s"
+    else
+        say "== $title: FAILED"
+        checks_failed+=("$title")
+    fi
+}
+
+run_tests() {
+    export PATH="$PWD/venv/bin:$PATH"
+    checked "style (ruff)" ruff check .
+    checked "types (mypy)" mypy
+    checked "imports (import-linter)" lint-imports
+    checked "page (node --test)" node --test tests/web/*.test.js
+    checked "tests (pytest)" python -m pytest
+    printf '\n'
+    [ ${#checks_failed[@]} -eq 0 ] || fail "not passed: ${checks_failed[*]}"
+    say "Everything passed in $SECONDS s."
+}
+
+# --------------------------------------------------------------------------------------------------------------- main
+
+main() {
+    local extras=""
+    [ $# -le 1 ] || fail "found $# words: $*; expected one of install, serve, test, --help"
+    local action=${1:-install}
+    case $action in
+    -h | --help | help)
+        usage
+        return
+        ;;
+    install | serve | test) ;;
+    *) fail "found '$action', expected one of install, serve, test, --help" ;;
+    esac
+
+    has_gpu && extras=cuda
+    [ "$action" != test ] || extras="dev${extras:+,$extras}"
+    make_folders
+    make_venv
+    [ "$action" != test ] || install_test_programs
+    install_libraries "$extras"
+    case $action in
+    test)
+        venv/bin/whisperlivekit models fetch base
+        run_tests
+        ;;
+    serve)
+        prepare_env_and_models
+        exec venv/bin/whisperlivekit serve
+        ;;
+    install)
+        prepare_env_and_models
+        venv/bin/whisperlivekit check || fail "something is not in order: see the list above"
+        say "Ready in $SECONDS s. Start it with: bash install.sh serve"
+        ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,245 @@
+"""``whisperlivekit check``: looks at everything a start depends on, and says what it found and what helps."""
+
+import ctypes
+import os
+import platform
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from whisperlivekit.engine import models
+from whisperlivekit.errors import ModelFileError, StartError
+from whisperlivekit.settings import Settings, available_cores
+
+LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
+MIN_CTRANSLATE2 = (4, 8, 1)
+MIN_FREE_BYTES = 200 << 20
+LOADED_FACTOR = {"int8": 0.6, "int8_float32": 0.6, "int8_float16": 0.6, "int8_bfloat16": 0.6, "float32": 2.0}
+"""Rough memory of a loaded model beside its file, which holds 16-bit numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    good: bool
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.good else 'BAD '} {self.what}" + (f"\n       {self.remedy}" if self.remedy else "")
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Everything but the settings themselves, which were good or there would be none."""
+    yield _python()
+    yield from _libraries()
+    yield from _device(settings)
+    yield from _model_files(settings)
+    yield from _folders(settings)
+    yield from _network(settings)
+
+
+def _python() -> Finding:
+    return Finding(good=True, what=f"Python {platform.python_version()}, {available_cores()} CPU cores")
+
+
+def _libraries() -> Iterator[Finding]:
+    found, missing = [], []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if found:
+        yield Finding(good=True, what="libraries: " + ", ".join(found))
+    if missing:
+        yield Finding(good=False, what=f"not installed: {', '.join(missing)}", remedy="run: bash install.sh")
+    if "ctranslate2" not in missing:
+        release = version("ctranslate2")
+        if tuple(int(part) for part in release.split(".")[:3] if part.isdigit()) < MIN_CTRANSLATE2:
+            wanted = ".".join(map(str, MIN_CTRANSLATE2))
+            yield Finding(
+                good=False,
+                what=f"ctranslate2 {release}, expected {wanted} or newer: older ones can end the whole process",
+                remedy="run: bash install.sh",
+            )
+
+
+def _device(settings: Settings) -> Iterator[Finding]:
+    device = settings.resolved_device()
+    gpus, trouble = list_gpus()
+    for gpu in gpus:
+        yield Finding(good=True, what=f"GPU: {gpu}")
+    if device == "cpu":
+        how = f"device: CPU, {settings.resolved_compute_type()}, {settings.gunicorn_workers} worker(s)"
+        yield Finding(good=True, what=f"{how} with {settings.threads_per_worker()} thread(s) each")
+        if gpus:
+            yield Finding(
+                good=True, what="a GPU is there and will not be used", remedy="to use it: WHISPER_DEVICE=cuda"
+            )
+        return
+    yield Finding(good=True, what=f"device: CUDA, {settings.resolved_compute_type()}")
+    if not gpus:
+        yield Finding(
+            good=False,
+            what=f"WHISPER_DEVICE={settings.device}, but no NVIDIA GPU can be used: {trouble}",
+            remedy="install the NVIDIA driver (nvidia-smi must list the GPU), or set WHISPER_DEVICE=cpu",
+        )
+    cublas = find_cublas()
+    if cublas is None:
+        yield Finding(
+            good=False,
+            what="libcublas.so.12 was not found: CTranslate2 needs cuBLAS of CUDA 12",
+            remedy="run: venv/bin/pip install nvidia-cublas-cu12 (install.sh does it where nvidia-smi lists a GPU)",
+        )
+    else:
+        yield Finding(good=True, what=f"cuBLAS 12: {cublas}")
+
+
+def list_gpus() -> tuple[list[str], str]:
+    """Each GPU in words, by NVML, which leaves CUDA untouched; or none and why."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [], str(error)
+    try:
+        gpus = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            gpus.append(
+                f"{index}: {pynvml.nvmlDeviceGetName(handle)}, {memory.free / 2**30:.1f} of {memory.total / 2**30:.1f} "
+                f"GiB free, compute capability {major}.{minor}, driver {pynvml.nvmlSystemGetDriverVersion()}"
+            )
+    except pynvml.NVMLError as error:
+        return [], str(error)
+    finally:
+        pynvml.nvmlShutdown()
+    return gpus, "" if gpus else "the driver lists none"
+
+
+def find_cublas() -> str | None:
+    """Where cuBLAS 12 would be loaded from: its wheel, else where the loader looks."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("nvidia")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        library = Path(folder) / "cublas" / "lib" / "libcublas.so.12"
+        if library.is_file():
+            return str(library)
+    try:
+        ctypes.CDLL("libcublas.so.12")
+    except OSError:
+        return None
+    return "the system's libcublas.so.12"
+
+
+def _model_files(settings: Settings) -> Iterator[Finding]:
+    try:
+        path = models.find(settings.model, settings.model_dir)
+    except ModelFileError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield Finding(good=False, what=what, remedy=remedy)
+    else:
+        yield Finding(good=True, what=f"model {settings.model}: {path}, files as they should be")
+        yield from _memory(settings, path)
+    try:
+        place = models.place_silero(settings.model_dir)
+    except (ModelFileError, OSError) as error:
+        yield Finding(good=False, what=f"speech detector: {error}")
+    else:
+        yield Finding(good=True, what=f"speech detector: {(place / 'VERSION').read_text(encoding='utf-8').strip()}")
+
+
+def _memory(settings: Settings, path: Path) -> Iterator[Finding]:
+    """Whether the models of all workers can fit into the main memory."""
+    if settings.resolved_device() != "cpu":
+        return
+    factor = LOADED_FACTOR.get(settings.resolved_compute_type(), 1.0)
+    each = int((path / "model.bin").stat().st_size * factor) + (400 << 20)  # and about 0.4 GB for libraries and audio
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    need = each * settings.gunicorn_workers
+    yield Finding(
+        good=need < total,
+        what=f"memory: about {need / 1e9:.1f} GB for {settings.gunicorn_workers} worker(s), {total / 1e9:.1f} GB there",
+        remedy="" if need < total else "set WLK_GUNICORN_WORKERS lower or WLK_MODEL smaller",
+    )
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    named = {
+        "WLK_MODEL_DIR": settings.model_dir,
+        "WLK_CACHE_DIR": settings.cache_dir,
+        "WLK_LOG_DIR": settings.log_dir,
+    }
+    for variable, folder in named.items():
+        existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+        if not os.access(existing, os.W_OK):
+            yield Finding(
+                good=False, what=f"{variable}={folder} cannot be written to", remedy=f"check who owns {existing}"
+            )
+            continue
+        free = shutil.disk_usage(existing).free
+        if free < MIN_FREE_BYTES:
+            yield Finding(
+                good=False, what=f"{variable}={folder}: only {free / 1e6:.0f} MB free", remedy="free some space"
+            )
+        else:
+            yield Finding(good=True, what=f"{variable}={folder}: writable, {free / 1e9:.0f} GB free")
+
+
+def _network(settings: Settings) -> Iterator[Finding]:
+    try:
+        need_free_port(settings)
+    except StartError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Finding(good=False, what=what, remedy=remedy)
+    else:
+        yield Finding(good=True, what=f"port {settings.port} of {settings.host} is free")
+    if settings.ssl_certfile:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        except (OSError, ssl.SSLError) as error:
+            what = f"certificate and key do not load: {error}"
+            yield Finding(good=False, what=what, remedy="expected PEM files that belong together, without a passphrase")
+        else:
+            yield Finding(good=True, what=f"certificate: {settings.ssl_certfile}")
+    elif settings.host not in {"127.0.0.1", "localhost", "::1"}:
+        yield Finding(
+            good=True,
+            what=f"{settings.host} without a certificate: pages on other machines get no microphone",
+            remedy="set WLK_SSL_CERTFILE and WLK_SSL_KEYFILE, or put a proxy with https in front",
+        )
+
+
+def need_free_port(settings: Settings) -> None:
+    """Nothing else listens where the server is going to.
+
+    Raises:
+        StartError: something does, or the address is not this machine's.
+    """
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As Gunicorn does: a port whose last connections are still closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            remedy = "ports below 1024 need rights: choose another WLK_PORT"
+        elif isinstance(error, socket.gaierror) or error.errno == 99:
+            remedy = "WLK_HOST must be an address of this machine, 127.0.0.1 or 0.0.0.0"
+        else:
+            remedy = f"stop what listens there (ss -ltnp 'sport = :{settings.port}'), or choose another WLK_PORT"
+        raise StartError(f"cannot listen on {where}: {error.strerror or error}; {remedy}") from error

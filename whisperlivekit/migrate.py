@@ -1,0 +1,180 @@
+"""What became of the settings of older versions: each line of an old ``.env`` is kept, renamed, or gone and why."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from whisperlivekit.settings import nearest, read_env_lines, value_problem, variables
+
+
+class Fate(Enum):
+    KEPT = "kept"
+    RENAMED = "renamed"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    FOREIGN = "not ours"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """On one line of an old file."""
+
+    line: int
+    name: str
+    fate: Fate
+    note: str = ""
+    """The new name, the reason, or the nearest known name."""
+    problem: str = ""
+    """What is wrong with the value, if the line is kept or renamed."""
+
+    def __str__(self) -> str:
+        arrow = f"{self.fate.value} to {self.note}" if self.fate is Fate.RENAMED else self.fate.value
+        note = f": {self.note}" if self.note and self.fate is not Fate.RENAMED else ""
+        problem = f"; its value is refused: {self.problem}" if self.problem else ""
+        return f"line {self.line}: {self.name}: {arrow}{note}{problem}"
+
+
+RENAMED = {
+    "FASTER_WHISPER_BEAM_SIZE": "WLK_BEAMS",
+    "FASTER_WHISPER_COMPUTE_TYPE": "WLK_COMPUTE_TYPE",
+    "FASTER_WHISPER_CPU_THREADS": "WLK_CPU_THREADS",
+    "FASTER_WHISPER_DEVICE": "WHISPER_DEVICE",
+    "FASTER_WHISPER_LANGUAGE": "WLK_LANGUAGE",
+    "FASTER_WHISPER_MODEL": "WLK_MODEL",
+    "FASTER_WHISPER_MODEL_SIZE": "WLK_MODEL",
+    "GUNICORN_GRACEFUL_TIMEOUT": "WLK_GUNICORN_GRACEFUL_TIMEOUT",
+    "GUNICORN_MAX_REQUESTS": "WLK_GUNICORN_MAX_REQUESTS",
+    "GUNICORN_PRELOAD": "WLK_GUNICORN_PRELOAD",
+    "GUNICORN_TIMEOUT": "WLK_GUNICORN_TIMEOUT",
+    "GUNICORN_WORKERS": "WLK_GUNICORN_WORKERS",
+    "HOST": "WLK_HOST",
+    "LOG_LEVEL": "WLK_LOG_LEVEL",
+    "OMP_NUM_THREADS": "WLK_CPU_THREADS",
+    "PORT": "WLK_PORT",
+    "TORCH_NUM_THREADS": "WLK_CPU_THREADS",
+    "WEB_CONCURRENCY": "WLK_GUNICORN_WORKERS",
+    "WHISPER_BEAM_SIZE": "WLK_BEAMS",
+    "WHISPER_COMPUTE_TYPE": "WLK_COMPUTE_TYPE",
+    "WHISPER_LANGUAGE": "WLK_LANGUAGE",
+    "WHISPER_MODEL": "WLK_MODEL",
+    "WHISPER_MODEL_SIZE": "WLK_MODEL",
+    "WLK_API_KEY": "WLK_API_KEYS",
+    "WLK_BEAM_SIZE": "WLK_BEAMS",
+    "WLK_CERTFILE": "WLK_SSL_CERTFILE",
+    "WLK_CORS_ORIGINS": "WLK_ALLOWED_ORIGINS",
+    "WLK_DEVICE": "WHISPER_DEVICE",
+    "WLK_INITIAL_PROMPT": "WLK_INIT_PROMPT",
+    "WLK_KEYFILE": "WLK_SSL_KEYFILE",
+    "WLK_LAN": "WLK_LANGUAGE",
+    "WLK_LANG": "WLK_LANGUAGE",
+    "WLK_LOGS_DIR": "WLK_LOG_DIR",
+    "WLK_MAX_CONCURRENT_SESSIONS": "WLK_MAX_SESSIONS",
+    "WLK_MAX_CONNECTIONS": "WLK_MAX_SESSIONS",
+    "WLK_MODELS_DIR": "WLK_MODEL_DIR",
+    "WLK_MODEL_CACHE_DIR": "WLK_CACHE_DIR",
+    "WLK_MODEL_PATH": "WLK_MODEL",
+    "WLK_MODEL_SIZE": "WLK_MODEL",
+    "WLK_STATIC_INIT_PROMPT": "WLK_INIT_PROMPT",
+    "WLK_TIMEOUT": "WLK_GUNICORN_TIMEOUT",
+    "WLK_VAD_MIN_SILENCE": "WLK_MIN_SILENCE",
+    "WLK_WHISPER_MODEL": "WLK_MODEL",
+    "WLK_WORKERS": "WLK_GUNICORN_WORKERS",
+}
+
+_ALWAYS_ON = "speech detection is always on: nothing is decoded on silence"
+_TRANSLATION = "this server transcribes; it does not translate"
+_WINDOW = "the window that is decoded moves by itself as words are committed"
+_COMMIT = "words are committed by their distance from the end of the audio: WLK_FRAME_THRESHOLD"
+_NO_SPEAKERS = "telling speakers apart is not in this version"
+_ADAPTIVE = "adaptive buffering was taken out for stability"
+_TORCH = "torch only runs the speech detector here, on the CPU; Whisper runs on CTranslate2"
+_HUB = "serving never asks the model hub; whisperlivekit models fetch needs no token"
+
+GONE = {
+    "WLK_ADAPTIVE_*": _ADAPTIVE,
+    "WLK_AUDIO_MAX_LEN": _WINDOW,
+    "WLK_AUDIO_MIN_LEN": _WINDOW,
+    "WLK_BACKEND_POLICY": _COMMIT,
+    "WLK_BUFFER_*": _WINDOW,
+    "WLK_CIF_CKPT_PATH": _COMMIT,
+    "WLK_CONFIDENCE_VALIDATION": _COMMIT,
+    "WLK_CUSTOM_ALIGNMENT_HEADS": "they are part of the model's own config.json",
+    "WLK_DECODER": "greedy while somebody speaks, WLK_BEAMS wide at the end of an utterance",
+    "WLK_DIARIZATION_*": _NO_SPEAKERS,
+    "WLK_DIRECT_ENGLISH*": _TRANSLATION,
+    "WLK_DISABLE_FAST_ENCODER": "there is one encoder",
+    "WLK_DISABLE_PUNCTUATION_SPLIT": _NO_SPEAKERS,
+    "WLK_EMBEDDING_MODEL": _NO_SPEAKERS,
+    "WLK_ENABLE_VAC": _ALWAYS_ON,
+    "WLK_ENABLE_VAD": _ALWAYS_ON,
+    "WLK_FORWARDED_ALLOW_IPS": "see the chapter on proxies in the README",
+    "WLK_LORA_PATH": "merge it into the model and convert that for CTranslate2; WLK_MODEL takes its path",
+    "WLK_MAX_CONTEXT_TOKENS": "earlier text is not fed back: it starts loops",
+    "WLK_NEVER_FIRE": _COMMIT,
+    "WLK_NLLB_*": _TRANSLATION,
+    "WLK_NO_TRANSCRIPTION": "transcription is what this server does",
+    "WLK_NO_VAC": _ALWAYS_ON,
+    "WLK_NO_VAD": _ALWAYS_ON,
+    "WLK_PCM_INPUT": "a client says in its first message what it sends",
+    "WLK_PRELOAD_MODEL_COUNT": "each worker has one model for all its streams: WLK_GUNICORN_WORKERS",
+    "WLK_PUNCTUATION_SPLIT": _NO_SPEAKERS,
+    "WLK_SEGMENTATION_MODEL": _NO_SPEAKERS,
+    "WLK_SPEAKER_*": _NO_SPEAKERS,
+    "WLK_SORTFORMER*": _NO_SPEAKERS,
+    "WLK_TARGET_LANGUAGE": _TRANSLATION,
+    "WLK_TASK": _TRANSLATION,
+    "WLK_TRANSCRIPTION": "transcription is what this server does",
+    "WLK_TRANSLATION*": _TRANSLATION,
+    "WLK_VAC": _ALWAYS_ON,
+    "WLK_VAC_*": _ALWAYS_ON,
+    "WLK_VAD": _ALWAYS_ON,
+    "WLK_WARMUP*": "each worker warms its model with a decode before it is ready",
+    "FASTER_WHISPER_*": "the model is set by WLK_MODEL, WHISPER_DEVICE, WLK_COMPUTE_TYPE and WLK_BEAMS alone",
+    "WHISPER_*": "the model is set by WLK_MODEL, WHISPER_DEVICE, WLK_COMPUTE_TYPE and WLK_BEAMS alone",
+    "GUNICORN_*": "see the names that begin with WLK_GUNICORN_",
+    "UVICORN_*": "the server sets what it needs by itself",
+    "CUDNN_*": "CTranslate2 needs no cuDNN",
+    "HF_*": _HUB,
+    "HUGGINGFACE_*": _HUB,
+    "HUGGING_FACE_*": _HUB,
+    "MKL_NUM_THREADS": "WLK_CPU_THREADS sets the threads of the model",
+    "NEMO_*": _NO_SPEAKERS,
+    "PYANNOTE_*": _NO_SPEAKERS,
+    "PYTORCH_*": _TORCH,
+    "TORCH_*": _TORCH,
+    "TRANSFORMERS_*": "the library transformers is not used",
+}
+"""Name or pattern -> reason. Exact names come before patterns; among patterns the longest wins."""
+
+
+def examine(env_file: Path) -> Iterator[Verdict]:
+    """One verdict for each line that is an assignment, or should be.
+
+    Raises:
+        SettingsError: the file cannot be read as text.
+    """
+    known = variables()
+    for line, name, value in read_env_lines(env_file):
+        if name is None:
+            yield Verdict(line, value or "", Fate.BROKEN, "expected NAME=value")
+        elif name in known:
+            yield Verdict(line, name, Fate.KEPT, problem=value_problem(name, value or ""))
+        elif name in RENAMED:
+            new = RENAMED[name]
+            yield Verdict(line, name, Fate.RENAMED, new, value_problem(new, value or ""))
+        elif reason := _reason(name):
+            yield Verdict(line, name, Fate.GONE, reason)
+        elif name.startswith("WLK_"):
+            close = nearest(name, [*known, *RENAMED])
+            close = RENAMED.get(close, close) if close else None
+            yield Verdict(line, name, Fate.UNKNOWN, f"did you mean {close}?" if close else "no setting resembles it")
+        else:
+            yield Verdict(line, name, Fate.FOREIGN, "this server does not read it")
+
+
+def _reason(name: str) -> str | None:
+    fitting = [pattern for pattern in GONE if fnmatchcase(name, pattern)]
+    return GONE[max(fitting, key=lambda pattern: ("*" not in pattern, len(pattern)))] if fitting else None

@@ -1,0 +1,100 @@
+"""Committed words as text, SRT, WebVTT or JSON: for files and downloads."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.units import SAMPLE_RATE, to_seconds
+
+MAX_CUE_CHARACTERS = 84
+"""Two lines of 42. Source: the usual limit of broadcasters."""
+
+MAX_CUE_S = 6.0
+
+MIN_CUE_S = 1.0
+"""A shorter sentence shares its cue with the next one."""
+
+MAX_PAUSE_S = 1.0
+"""A longer pause between two words begins a new cue."""
+
+
+def text(words: Sequence[Word]) -> str:
+    """One line for each stretch of speech between pauses."""
+    return "".join(_words(stretch) + "\n" for stretch in _stretches(words))
+
+
+def srt(words: Sequence[Word]) -> str:
+    cues = (
+        f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{_words(cue)}\n\n"
+        for number, cue in enumerate(_cues(words), 1)
+    )
+    return "".join(cues)
+
+
+def vtt(words: Sequence[Word]) -> str:
+    cues = (f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_escaped(cue)}\n\n" for cue in _cues(words))
+    return "WEBVTT\n\n" + "".join(cues)
+
+
+def as_json(words: Sequence[Word]) -> str:
+    """The whole text, and every word with its times in seconds."""
+    listed = [
+        {
+            "text": word.text.strip(),
+            "start": to_seconds(word.start),
+            "end": to_seconds(word.end),
+            "probability": round(word.probability, 3),
+        }
+        for word in words
+    ]
+    return json.dumps({"text": _words(words), "words": listed}, ensure_ascii=False, indent=1) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Word]], str]] = {"txt": text, "srt": srt, "vtt": vtt, "json": as_json}
+
+
+def _stretches(words: Iterable[Word]) -> Iterable[list[Word]]:
+    """Words with no long pause between them."""
+    stretch: list[Word] = []
+    for word in words:
+        if stretch and word.start - stretch[-1].end > MAX_PAUSE_S * SAMPLE_RATE:
+            yield stretch
+            stretch = []
+        stretch.append(word)
+    if stretch:
+        yield stretch
+
+
+def _cues(words: Iterable[Word]) -> Iterable[list[Word]]:
+    """Stretches cut to what can be read at once."""
+    for stretch in _stretches(words):
+        cue: list[Word] = []
+        for word in stretch:
+            too_long = cue and word.end - cue[0].start > MAX_CUE_S * SAMPLE_RATE
+            sentence_ended = cue and cue[-1].text.endswith((".", "!", "?", "…")) and _long_enough(cue)
+            if cue and (too_long or sentence_ended or len(_words([*cue, word])) > MAX_CUE_CHARACTERS):
+                yield cue
+                cue = []
+            cue.append(word)
+        yield cue
+
+
+def _long_enough(cue: Sequence[Word]) -> bool:
+    """To stand on its own rather than flash by."""
+    return cue[-1].end - cue[0].start >= MIN_CUE_S * SAMPLE_RATE
+
+
+def _words(words: Sequence[Word]) -> str:
+    return "".join(word.text for word in words).strip()
+
+
+def _escaped(words: Sequence[Word]) -> str:
+    return _words(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _time(position: int, point: str) -> str:
+    milliseconds = round(position * 1000 / SAMPLE_RATE)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{milliseconds:03}"
