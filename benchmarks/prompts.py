@@ -45,6 +45,8 @@ HIGHEST_CER = 0.4
 """Share of wrong characters, offline, above which the audio is taken to say something else than the text.
 
 Not for single numbers: the model mishears many of them without context, and they were listened to instead."""
+DECAY_S = 0.15
+"""What may sound on after the last word's end. Alignment puts the end of a short single word too early."""
 LONGEST_S = 29.0
 """One Whisper window; longer prompts cannot be aligned in one pass."""
 _REMARK = re.compile(r"\[.*?\]|<.*?>|\(.*?\)")
@@ -225,6 +227,8 @@ def measure(aligner: Aligner, root: Path, name: str, text: str) -> Prompt | str:
     audible = sound_frames(samples)
     aligned = aligner.ends_s(encoded, len(samples) // 160, words)
     ends = move_ends_out_of_silence(aligned, audible) if aligned else proportional_ends(words, audible)
+    last_sound_s = round(float(np.flatnonzero(audible)[-1] + 1) / 100, 2)
+    ends[-1] = round(max(ends[-1], last_sound_s - DECAY_S), 2)
     return Prompt(name, begin, end, tuple(words), tuple(ends), round(cer, 3), "aligned" if aligned else "proportional")
 
 
