@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, it } from "node:test";
+
+import { COMMON, SPOKEN, TEXTS, Translator } from "../../web/i18n.js";
+
+const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+
+describe("texts", () => {
+  it("exist in both languages, key by key", () => {
+    assert.deepEqual(Object.keys(TEXTS.en).sort(), Object.keys(TEXTS.ru).sort());
+  });
+
+  it("have the same parameters in both languages, and none is empty", () => {
+    for (const [key, russian] of Object.entries(TEXTS.ru)) {
+      const parameters = (text) => [...text.matchAll(/\{\w+\}/g)].map(String).sort();
+      assert.deepEqual(parameters(TEXTS.en[key]), parameters(russian), key);
+      assert.ok(russian.trim() !== "" && TEXTS.en[key].trim() !== "", key);
+    }
+  });
+
+  it("are in their language", () => {
+    for (const [key, text] of Object.entries(TEXTS.en)) assert.doesNotMatch(text, /[а-яё]/i, key);
+    const same = Object.entries(TEXTS.ru).filter(([, text]) => !/[а-яё]/i.test(text)).map(([key]) => key);
+    assert.deepEqual(same, []);
+  });
+
+  it("say what happened and what to do for every error of the server", () => {
+    const codes = [...read("whisperlivekit/errors.py").matchAll(/^\s+code(?:: ClassVar\[str\])? = "(\w+)"/gm)].map((match) => match[1]);
+    assert.ok(codes.length >= 15 && codes.includes("server_full"));
+    for (const code of codes) {
+      assert.ok(TEXTS.ru[`error.${code}`], code);
+      assert.ok(TEXTS.ru[`error.${code}.help`], code);
+    }
+  });
+
+  it("say it for every cause that the page finds itself", () => {
+    const sources = read("web/connection.js") + read("web/microphone.js");
+    const causes = [...sources.matchAll(/(?:lose|end|MicrophoneError)\("(\w+)"\)|\? "(\w+)" : "(\w+)"|return "(\w+_\w+)"/g)];
+    const codes = causes.flatMap((match) => match.slice(1)).filter((code) => code !== undefined && code.includes("_"));
+    assert.ok(codes.includes("no_answer") && codes.includes("microphone_denied") && codes.includes("no_server"));
+    for (const code of codes) assert.ok(TEXTS.ru[`error.${code}.help`], code);
+  });
+
+  it("name every reason of a gap in the protocol", () => {
+    const row = read("docs/protocol.md").split("\n").find((line) => line.startsWith("| `gap` |"));
+    const reasons = [...row.slice(row.indexOf("not transcribed")).matchAll(/`(\w+)`: /g)].map((match) => match[1]);
+    assert.ok(reasons.length >= 3);
+    for (const reason of reasons) assert.ok(TEXTS.ru[`gap.${reason}`], reason);
+  });
+
+  it("exist for every key that the page uses", () => {
+    const used = [...read("web/index.html").matchAll(/data-i18n(?:-label|-title)?="([^"]+)"/g)].map((match) => match[1]);
+    const coded = [...read("web/app.js").matchAll(/(?:\bt|\.text)\("([\w.]+)"/g)].map((match) => match[1]);
+    assert.ok(used.length > 10 && coded.length > 10);
+    for (const key of [...used, ...coded]) assert.ok(TEXTS.ru[key], key);
+  });
+
+  it("stand in the page in Russian as they are here", () => {
+    for (const [, key, text] of read("web/index.html").matchAll(/data-i18n="([^"]+)"[^>]*>([^<]*)</g)) {
+      assert.equal(text, TEXTS.ru[key]);
+    }
+  });
+});
+
+describe("Translator", () => {
+  it("fills in parameters, and numbers as the language writes them", () => {
+    assert.equal(new Translator("ru").gap({ start: 1, end: 3.25, reason: "overload" }), "[пропуск 2,3 с: сервер не успевал]");
+    assert.equal(new Translator("en").gap({ start: 1, end: 3.25, reason: "new" }), "[2.3 s missing: not recognised]");
+  });
+
+  it("has something to say of an error that it does not know", () => {
+    assert.equal(new Translator("ru").error("from_the_future").title, TEXTS.ru["error.unknown"]);
+  });
+
+  it("refuses a key that does not exist", () => {
+    assert.throws(() => new Translator("ru").text("no.such"), RangeError);
+  });
+
+  it("names every spoken language in both languages", () => {
+    for (const language of ["ru", "en"]) {
+      const translator = new Translator(language);
+      for (const code of SPOKEN) assert.match(translator.languageName(code), /^\p{Lu}/u, `${language} ${code}`);
+    }
+    assert.equal(new Translator("ru").languageName("ru"), "Русский");
+  });
+
+  it("offers common languages that exist, Russian first", () => {
+    assert.equal(COMMON[0], "ru");
+    for (const code of COMMON) assert.ok(SPOKEN.includes(code));
+  });
+});

@@ -1,0 +1,184 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { Transcript } from "../../web/transcript.js";
+
+const gapText = ({ start, end, reason }) => `[${end - start} ${reason}]`;
+
+/** Words of half a second each from `start` on. */
+function committed(text, start) {
+  const words = text.trim().split(" ").map((word, index) => ({
+    text: word,
+    start: start + index / 2,
+    end: start + (index + 1) / 2,
+    probability: 0.9,
+  }));
+  return { type: "committed", seq: 0, text, words, start, end: start + words.length / 2, kept_from: 0 };
+}
+
+function partial(text, start, end) {
+  return { type: "partial", seq: 0, text, start, end };
+}
+
+function gap(start, end, reason = "overload") {
+  return { type: "gap", seq: 0, start, end, reason, kept_from: 0 };
+}
+
+function made(...events) {
+  const transcript = new Transcript();
+  for (const event of events) transcript.apply(event);
+  return transcript;
+}
+
+describe("Transcript", () => {
+  it("replaces the partial whole and voids it when words are committed", () => {
+    const transcript = made(partial(" при", 0, 0.5));
+    assert.equal(transcript.partial.text, " при");
+    transcript.apply(partial(" привет мир", 0, 1));
+    assert.equal(transcript.partial.text, " привет мир");
+    transcript.apply(committed(" Привет", 0));
+    assert.equal(transcript.partial, null);
+  });
+
+  it("only appends entries, and never changes one", () => {
+    const transcript = new Transcript();
+    let before = [];
+    for (const event of [
+      partial(" раз", 0, 0.5),
+      committed(" раз два", 0),
+      gap(1, 2),
+      gap(2, 3),
+      committed(" три.", 3),
+      { type: "utterance_ended", seq: 0, start: 0, end: 4, kept_from: 0 },
+      committed(" Четыре", 9),
+      { type: "done", seq: 0, audio_s: 10, speech_s: 4, words: 4, utterances: 2, gap_s: 2 },
+    ]) {
+      transcript.apply(event);
+      assert.deepEqual(transcript.entries.slice(0, before.length), before);
+      before = structuredClone(transcript.entries);
+    }
+    assert.equal(before.length, 7);
+  });
+
+  it("opens a paragraph after a long pause, not after a short one", () => {
+    const transcript = made(committed(" раз", 0), committed(" два", 1.5), committed(" три", 6));
+    assert.deepEqual(transcript.entries.map((entry) => entry.kind), ["paragraph", "words", "words", "paragraph", "words"]);
+    assert.equal(transcript.toText(gapText), "раз два\n\nтри\n");
+  });
+
+  it("ends a long paragraph with its sentence", () => {
+    const transcript = made(committed(` ${"слово ".repeat(130)}и`, 0), committed(" конец.", 65.5), committed(" Дальше", 66));
+    assert.equal(transcript.toText(gapText).split("\n\n").length, 2);
+    assert.ok(transcript.toText(gapText).endsWith("конец.\n\nДальше\n"));
+  });
+
+  it("tells where the partial will stand", () => {
+    const transcript = made(partial(" раз", 0, 0.5));
+    assert.equal(transcript.partialOpensParagraph, true);
+    transcript.apply(committed(" раз", 0));
+    assert.equal(transcript.partialOpensParagraph, false);
+    transcript.apply(partial(" два", 0.6, 1));
+    assert.equal(transcript.partialOpensParagraph, false);
+    transcript.apply(partial(" два", 5, 6));
+    assert.equal(transcript.partialOpensParagraph, true);
+  });
+
+  it("shows a gap in the text, and one that grew only by its new part", () => {
+    const transcript = made(committed(" раз", 0), gap(1, 3), gap(1, 3), gap(2, 4), committed(" два", 4));
+    assert.equal(transcript.toText(gapText), "раз [2 overload] [1 overload] два\n");
+  });
+
+  it("counts on where a second stream begins", () => {
+    const transcript = made(committed(" раз", 0), { type: "done", seq: 0, audio_s: 10, speech_s: 1, words: 1, utterances: 1, gap_s: 0 });
+    transcript.beginStream();
+    transcript.apply(committed(" два", 0.5));
+    assert.equal(transcript.length, 11);
+    const last = transcript.entries.at(-1);
+    assert.equal(last.start, 10.5);
+    assert.equal(transcript.toText(gapText), "раз\n\nдва\n");
+  });
+
+  it("is empty again after it was cleared", () => {
+    const transcript = made(committed(" раз", 5), partial(" два", 6, 7));
+    transcript.clear();
+    assert.deepEqual(transcript, new Transcript());
+  });
+});
+
+describe("after", () => {
+  it("gives the words that end after a position, on the stream's clock, and the text before it", () => {
+    const transcript = made(committed(" раз два три четыре", 0));
+    const { words, context } = transcript.after(16000);
+    assert.deepEqual(words.map((word) => word.text), [" три", " четыре"]);
+    assert.deepEqual([words[0].start, words[0].end], [1, 1.5]);
+    assert.equal(context, " раз два");
+  });
+
+  it("takes an earlier stream for context only", () => {
+    const transcript = made(committed(" раз два", 0), { type: "done", seq: 0, audio_s: 7, speech_s: 1, words: 2, utterances: 1, gap_s: 0 });
+    transcript.beginStream();
+    transcript.apply(committed(" три", 0.2));
+    const { words, context } = transcript.after(0);
+    assert.deepEqual(words, [{ text: " три", start: 0.2, end: 0.7, probability: 0.9 }]);
+    assert.equal(context, " раз два");
+  });
+
+  it("keeps whole words of at most 500 characters of context", () => {
+    const transcript = made(committed(` ${"десятьбукв ".repeat(100).trim()}`, 0));
+    const { context } = transcript.after(16000 * 60);
+    assert.ok(context.length <= 500 && context.length > 480);
+    assert.match(context, /^( десятьбукв)+$/);
+  });
+
+  it("has nothing to tell at the beginning", () => {
+    assert.deepEqual(new Transcript().after(0), { words: [], context: "" });
+  });
+});
+
+describe("subtitles", () => {
+  it("are SubRip as players read it", () => {
+    const transcript = made(committed(" Раз два.", 0), committed(" Три", 3661.25));
+    assert.equal(
+      transcript.toSrt(gapText),
+      "1\n00:00:00,000 --> 00:00:01,000\nРаз два.\n\n2\n01:01:01,250 --> 01:01:01,950\nТри\n",
+    );
+  });
+
+  it("are WebVTT, with its special characters escaped", () => {
+    const transcript = made(committed(" a<b & c>d", 0));
+    assert.equal(transcript.toVtt(gapText), "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na&lt;b &amp; c&gt;d\n");
+  });
+
+  it("are empty for an empty transcript", () => {
+    assert.equal(new Transcript().toSrt(gapText), "");
+    assert.equal(new Transcript().toVtt(gapText), "WEBVTT\n");
+    assert.equal(new Transcript().toText(gapText), "");
+  });
+
+  it("are short, in order, never overlap, and lose no word", () => {
+    const text = ` ${"очень длинная речь без единой точки ".repeat(20).trim()}`;
+    const transcript = made(committed(text, 0));
+    const cues = transcript.toSrt(gapText).trim().split("\n\n").map((cue) => cue.split("\n"));
+    let last = "";
+    for (const [, times, ...lines] of cues) {
+      const [start, end] = times.split(" --> ");
+      assert.ok(start >= last && end > start);
+      last = end;
+      assert.ok(lines.length <= 2);
+    }
+    assert.equal(cues.map((cue) => cue.slice(2).join(" ")).join(" "), text.trim());
+  });
+
+  it("end before the next begins, also where words overlap", () => {
+    const early = committed(" Первое предложение кончилось.", 0);
+    early.words[2].end = 6;
+    const transcript = made(early, committed(" Второе, а за ним и третье.", 5));
+    const times = [...transcript.toSrt(gapText).matchAll(/(\S+) --> (\S+)/g)].map(([, start, end]) => [start, end]);
+    assert.deepEqual(times[0], ["00:00:00,000", "00:00:05,000"]);
+  });
+
+  it("tell a gap", () => {
+    const transcript = made(committed(" раз", 0), gap(1, 3));
+    assert.match(transcript.toSrt(gapText), /00:00:01,000 --> 00:00:03,000\n\[2 overload\]/);
+  });
+});

@@ -1,0 +1,346 @@
+/**
+ * What was said: committed entries, which are only ever appended, and the partial tail, which may change. Pure.
+ *
+ * One transcript can hold several streams one after the other (stop, start again): each begins where the last one ended, so
+ * times go on counting.
+ *
+ * @typedef {import("./protocol.js").Word} Word
+ * @typedef {import("./protocol.js").ServerEvent} ServerEvent
+ * @typedef {{kind: "words", words: Word[], start: number, end: number}} WordsEntry
+ * @typedef {{kind: "gap", start: number, end: number, reason: string}} GapEntry
+ * @typedef {{kind: "paragraph", start: number}} ParagraphEntry opens a paragraph; everything up to the next one is in it
+ * @typedef {WordsEntry | GapEntry | ParagraphEntry} Entry
+ * @typedef {(gap: GapEntry) => string} GapText
+ */
+
+import { spacedWords } from "./protocol.js";
+import { SAMPLE_RATE } from "./pcm.js";
+
+/** A pause this long opens a paragraph. */
+const PARAGRAPH_PAUSE_S = 2;
+
+/** A paragraph of more characters than this ends with its next sentence. */
+const PARAGRAPH_CHARACTERS = 600;
+
+/** Characters of context that the protocol takes on resume. */
+const CONTEXT_CHARACTERS = 500;
+
+/** Limits of one subtitle. Source: common practice of two lines of 42 characters, seven seconds at most. */
+const CUE_LINE = 42;
+const CUE_CHARACTERS = 2 * CUE_LINE;
+const CUE_S = 7;
+const CUE_PAUSE_S = 0.8;
+const CUE_LEAST_S = 0.7;
+
+export class Transcript {
+  constructor() {
+    /** Append-only. @type {Entry[]} */
+    this.entries = [];
+    /** The tail that may still change; its text follows the committed text as it is. @type {{text: string, start: number, end: number} | null} */
+    this.partial = null;
+    /** Seconds from the beginning of the transcript to that of the current stream. */
+    this.offset = 0;
+    /** @private Seconds of audio known of in the current stream. */
+    this.heard = 0;
+    /** @private Characters since the paragraph began. */
+    this.characters = 0;
+    /** @private End of the last word or gap, on the transcript's clock; null where a paragraph is due. @type {number | null} */
+    this.end = null;
+  }
+
+  /** A new stream begins; its second 0 is where the last stream ended. */
+  beginStream() {
+    this.offset += this.heard;
+    this.heard = 0;
+    this.end = null;
+    this.partial = null;
+  }
+
+  /** Forgets everything, also what a resuming server would be told: for use between streams. */
+  clear() {
+    this.entries.length = 0;
+    this.partial = null;
+    this.offset = this.heard = this.characters = 0;
+    this.end = null;
+  }
+
+  /** Seconds of audio known of, all streams together. */
+  get length() {
+    return this.offset + this.heard;
+  }
+
+  /** @returns {boolean} nothing was committed yet */
+  get empty() {
+    return this.entries.length === 0;
+  }
+
+  /** @returns {boolean} the partial stands in a paragraph that no committed word has opened yet */
+  get partialOpensParagraph() {
+    return this.partial !== null && this.opensParagraph(this.partial.start);
+  }
+
+  /** @param {ServerEvent} event */
+  apply(event) {
+    switch (event.type) {
+      case "partial":
+        this.hear(event.end);
+        this.partial = event.text.trim() === "" ? null : { text: event.text, start: event.start + this.offset, end: event.end + this.offset };
+        break;
+      case "committed":
+        this.hear(event.end);
+        this.partial = null;
+        this.commit(spacedWords(event.text, event.words));
+        break;
+      case "utterance_ended":
+        this.hear(event.end);
+        this.partial = null;
+        break;
+      case "gap":
+        this.hear(event.end);
+        this.addGap(event);
+        break;
+      case "progress":
+        this.hear(event.received_s);
+        break;
+      case "done":
+        this.hear(event.audio_s);
+        this.partial = null;
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** The stream's connection is gone: what it had not committed will be said again. */
+  dropPartial() {
+    this.partial = null;
+  }
+
+  /**
+   * What a server that takes over the current stream needs to know.
+   *
+   * @param {number} position in samples
+   * @returns {{words: Word[], context: string}} the words that end after it, and the end of the text before it
+   */
+  after(position) {
+    const from = position / SAMPLE_RATE;
+    /** @type {Word[]} */
+    const words = [];
+    let context = "";
+    for (let index = this.entries.length - 1; index >= 0; index -= 1) {
+      const entry = this.entries[index];
+      if (entry.kind !== "words") continue;
+      for (let at = entry.words.length - 1; at >= 0; at -= 1) {
+        const word = entry.words[at];
+        if (context === "" && word.end - this.offset > from) {
+          words.unshift({ ...word, start: round(word.start - this.offset), end: round(word.end - this.offset) });
+        } else {
+          if (context.length + word.text.length > CONTEXT_CHARACTERS) return { words, context };
+          context = word.text + context;
+        }
+      }
+    }
+    return { words, context };
+  }
+
+  /** Seconds, on the current stream's clock, where the last committed word ends; 0 if there is none. */
+  get committedEnd() {
+    for (let index = this.entries.length - 1; index >= 0; index -= 1) {
+      const entry = this.entries[index];
+      if (entry.kind === "words") return Math.max(0, entry.end - this.offset);
+    }
+    return 0;
+  }
+
+  /**
+   * @private
+   * @param {number} end seconds of the current stream
+   */
+  hear(end) {
+    this.heard = Math.max(this.heard, end);
+  }
+
+  /**
+   * @private
+   * @param {Word[]} words
+   */
+  commit(words) {
+    if (words.length === 0) return;
+    const timed = words.map((word) => ({ ...word, start: word.start + this.offset, end: word.end + this.offset }));
+    const start = timed[0].start;
+    const end = timed[timed.length - 1].end;
+    this.openParagraph(start);
+    this.entries.push({ kind: "words", words: timed, start, end });
+    this.characters += timed.reduce((sum, word) => sum + word.text.length, 0);
+    this.end = end;
+  }
+
+  /**
+   * @private
+   * @param {{start: number, end: number, reason: string}} gap
+   */
+  addGap(gap) {
+    const start = gap.start + this.offset;
+    const end = gap.end + this.offset;
+    const last = this.entries[this.entries.length - 1];
+    // An entry is never changed once it is out, so a gap that only grew is told by its new part alone.
+    if (last?.kind === "gap" && end <= last.end) return;
+    if (this.end === null) this.openParagraph(start);
+    this.entries.push({ kind: "gap", start: last?.kind === "gap" ? Math.max(start, last.end) : start, end, reason: gap.reason });
+    this.end = end;
+  }
+
+  /**
+   * @private
+   * @param {number} start of what comes next
+   */
+  openParagraph(start) {
+    if (!this.opensParagraph(start)) return;
+    this.entries.push({ kind: "paragraph", start });
+    this.characters = 0;
+  }
+
+  /**
+   * @private
+   * @param {number} start of what comes next
+   * @returns {boolean}
+   */
+  opensParagraph(start) {
+    if (this.end === null || start - this.end >= PARAGRAPH_PAUSE_S) return true;
+    return this.characters > PARAGRAPH_CHARACTERS && this.endsSentence();
+  }
+
+  /** @private */
+  endsSentence() {
+    const last = this.entries[this.entries.length - 1];
+    return last?.kind === "words" && isSentenceEnd(last.words[last.words.length - 1].text);
+  }
+
+  /**
+   * @param {GapText} gapText how a gap is told in the text
+   * @returns {string} paragraphs divided by an empty line, ending with a line break
+   */
+  toText(gapText) {
+    /** @type {string[]} */
+    const paragraphs = [];
+    for (const entry of this.entries) {
+      if (entry.kind === "paragraph") paragraphs.push("");
+      else if (entry.kind === "gap") paragraphs[paragraphs.length - 1] += ` ${gapText(entry)}`;
+      else paragraphs[paragraphs.length - 1] += entry.words.map((word) => word.text).join("");
+    }
+    return paragraphs.length === 0 ? "" : `${paragraphs.map((text) => text.trim()).join("\n\n")}\n`;
+  }
+
+  /**
+   * @param {GapText} gapText
+   * @returns {string}
+   */
+  toSrt(gapText) {
+    return this.cues(gapText)
+      .map((cue, index) => `${index + 1}\n${clock(cue.start, ",")} --> ${clock(cue.end, ",")}\n${wrap(cue.text)}\n`)
+      .join("\n");
+  }
+
+  /**
+   * @param {GapText} gapText
+   * @returns {string}
+   */
+  toVtt(gapText) {
+    const cues = this.cues(gapText).map((cue) => `${clock(cue.start, ".")} --> ${clock(cue.end, ".")}\n${escapeVtt(wrap(cue.text))}\n`);
+    return ["WEBVTT\n", ...cues].join("\n");
+  }
+
+  /**
+   * Cuts the words into subtitles: at pauses and sentence ends where it can, at the limits of length where it must.
+   *
+   * @private
+   * @param {GapText} gapText
+   * @returns {{start: number, end: number, text: string}[]} in order, none overlaps the next
+   */
+  cues(gapText) {
+    /** @type {{start: number, end: number, text: string}[]} */
+    const cues = [];
+    /** @type {{start: number, end: number, text: string} | null} */
+    let open = null;
+    for (const entry of this.entries) {
+      if (entry.kind === "paragraph") {
+        open = null;
+      } else if (entry.kind === "gap") {
+        cues.push({ start: entry.start, end: entry.end, text: gapText(entry) });
+        open = null;
+      } else {
+        for (const word of entry.words) {
+          const fits =
+            open !== null &&
+            open.text.length + word.text.length <= CUE_CHARACTERS &&
+            word.end - open.start <= CUE_S &&
+            word.start - open.end < CUE_PAUSE_S &&
+            !(isSentenceEnd(open.text) && open.text.length > CUE_LINE / 2);
+          if (open !== null && fits) {
+            open.text += word.text;
+            open.end = word.end;
+          } else {
+            open = { start: word.start, end: word.end, text: word.text.trimStart() };
+            cues.push(open);
+          }
+        }
+      }
+    }
+    cues.forEach((cue, index) => {
+      const next = cues[index + 1]?.start ?? Infinity;
+      cue.end = Math.min(Math.max(cue.end, cue.start + CUE_LEAST_S), Math.max(next, cue.start));
+    });
+    return cues;
+  }
+}
+
+/**
+ * @param {string} text
+ * @returns {boolean}
+ */
+function isSentenceEnd(text) {
+  return /[.!?…]["»”)]?$/u.test(text);
+}
+
+/**
+ * @param {number} seconds
+ * @param {string} point what stands before the milliseconds
+ * @returns {string} hours, minutes, seconds and milliseconds
+ */
+function clock(seconds, point) {
+  const total = Math.round(seconds * 1000);
+  const part = (/** @type {number} */ value, /** @type {number} */ width) => String(Math.floor(value)).padStart(width, "0");
+  return `${part(total / 3600000, 2)}:${part((total / 60000) % 60, 2)}:${part((total / 1000) % 60, 2)}${point}${part(total % 1000, 3)}`;
+}
+
+/**
+ * Two lines of about the same length where one line would be too long.
+ *
+ * @param {string} text
+ * @returns {string}
+ */
+function wrap(text) {
+  if (text.length <= CUE_LINE) return text;
+  const middle = text.length / 2;
+  let best = -1;
+  for (let at = text.indexOf(" "); at >= 0; at = text.indexOf(" ", at + 1)) {
+    if (best < 0 || Math.abs(at - middle) < Math.abs(best - middle)) best = at;
+  }
+  return best < 0 ? text : `${text.slice(0, best)}\n${text.slice(best + 1)}`;
+}
+
+/**
+ * @param {string} text
+ * @returns {string}
+ */
+function escapeVtt(text) {
+  return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+/**
+ * @param {number} seconds
+ * @returns {number} to the millisecond
+ */
+function round(seconds) {
+  return Math.round(seconds * 1000) / 1000;
+}
