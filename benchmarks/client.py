@@ -6,7 +6,7 @@ the server takes the audio. Our own dialect also continues a stream whose connec
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.g711 import mulaw_encode
 from benchmarks.scoring import Snapshot
 
 Message = str | bytes
@@ -61,10 +62,9 @@ class Recording:
     snapshots: list[Snapshot] = field(default_factory=list)
     """One for each change of the text."""
     events: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    """Every JSON message of the server."""
+    """Every JSON message of the server, on all connections."""
     finished_s: float = 0.0
     """When the server said that everything was done."""
-    connections: int = 0
 
     @property
     def committed(self) -> str:
@@ -111,7 +111,7 @@ class Native:
     """Our protocol, see docs/protocol.md."""
 
     def __init__(self, rate: int, **options: Any) -> None:
-        """``options``: further fields of ``start``."""
+        """``options``: further fields of ``start``; ``encoding`` may be "mulaw"."""
         self.committed = ""
         self.partial = ""
         self.ready = False
@@ -140,6 +140,8 @@ class Native:
         return self.kept_from / SERVER_RATE if self._session is not None else 0.0
 
     def audio(self, samples: NDArray[np.int16]) -> Message:
+        if self._options["encoding"] == "mulaw":
+            return mulaw_encode(samples.astype(np.float32) / np.float32(32768)).tobytes()
         return samples.astype("<i2").tobytes()
 
     def closing(self) -> Sequence[Message]:
@@ -230,6 +232,7 @@ async def play(
     chunk_s: float = 0.04,
     reconnections: int = 0,
     patience_s: float = 120.0,
+    on_connection: Callable[[int], None] | None = None,
 ) -> Recording:
     """Plays the sound to the server and records what comes back.
 
@@ -237,7 +240,8 @@ async def play(
 
     ``pace`` is in times real time; None sends as fast as the server takes it. A lost connection is replaced up to
     ``reconnections`` times, where the dialect can resume. ``patience_s`` is how long to wait for the server's next
-    message once all audio is sent.
+    message once all audio is sent. ``on_connection`` is told the local port of each connection, by which the server's
+    process can be found.
 
     Raises:
         StreamFailed: refused, given up, or not over in time.
@@ -245,6 +249,8 @@ async def play(
     stream = _Stream(dialect, sound, pace, chunk_s)
     for attempt in range(reconnections + 1):
         async with connect(url, max_size=None, ping_timeout=None, compression=None) as socket:
+            if on_connection:
+                on_connection(socket.local_address[1])
             try:
                 await stream.run(socket, patience_s)
             except ConnectionClosed as closed:
@@ -269,7 +275,6 @@ class _Stream:
         return 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
 
     async def run(self, socket: ClientConnection, patience_s: float) -> None:
-        self.recording.connections += 1
         for message in self._dialect.opening():
             await socket.send(message)
         while not self._dialect.ready:

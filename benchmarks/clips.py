@@ -1,4 +1,4 @@
-"""Makes the short clips of ``tests/data``: ``python -m benchmarks.clips``. They are committed; run it to change them."""
+"""Makes the clips of ``tests/data``, which are committed: ``python -m benchmarks.clips`` changes them."""
 
 from pathlib import Path
 

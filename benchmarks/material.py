@@ -19,9 +19,9 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 
+from benchmarks.g711 import mulaw_decode, mulaw_encode
 from benchmarks.prompts import RATE, Prompt, Samples, fetch_packages, load_prompts, read_audio
 
 MATERIAL = Path(__file__).with_name("material")
@@ -176,25 +176,6 @@ def narrow(samples: Samples) -> Samples:
     band = butter(4, [300, 3400], btype="bandpass", fs=RATE, output="sos")
     narrowed: Samples = soxr.resample(sosfilt(band, samples).astype(np.float32), RATE, 8000)
     return narrowed
-
-
-def mulaw_encode(samples: Samples) -> NDArray[np.uint8]:
-    """G.711 mu-law bytes."""
-    scaled = np.clip(np.rint(samples * 32768), -32635, 32635).astype(np.int64)
-    magnitude = np.abs(scaled) + 132
-    exponent = np.floor(np.log2(magnitude)).astype(np.int64) - 7
-    mantissa = (magnitude >> (exponent + 3)) & 15
-    sign = np.where(scaled < 0, 0x80, 0)
-    encoded: NDArray[np.uint8] = (~(sign | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8)
-    return encoded
-
-
-def mulaw_decode(encoded: NDArray[np.uint8]) -> Samples:
-    """Samples of G.711 mu-law bytes."""
-    bits = ~encoded.astype(np.int64) & 0xFF
-    magnitude = ((((bits & 15) << 3) + 132) << ((bits >> 4) & 7)) - 132
-    samples: Samples = (np.where(bits & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
-    return samples
 
 
 def _speech_power(samples: Samples) -> float:

@@ -1,0 +1,209 @@
+"""The measuring client against small servers that really listen: what it records, and that it loses nothing."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from websockets.asyncio.server import ServerConnection, serve
+
+from benchmarks.client import Native, Sound, StreamFailed, WhisperLiveKit, play, read_sound
+
+pytestmark = pytest.mark.anyio
+
+SOUND = Sound(np.arange(16_000, dtype=np.int16), 16_000)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop that the client is written for."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def listening(handler: Callable[[ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
+    """A server on a free port; gives its URL."""
+    async with serve(handler, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
+
+
+def event(kind: str, **fields: Any) -> str:
+    return json.dumps({"type": kind, **fields})
+
+
+READY = event("ready", session="s1")
+
+
+def committed(text: str, start: float, end: float, kept_from: int) -> str:
+    word = {"text": text.strip(), "start": start, "end": end, "probability": 0.9}
+    return event("committed", text=text, words=[word], start=start, end=end, kept_from=kept_from)
+
+
+async def receive_audio(socket: ServerConnection, at_least: int | None = None) -> bytes:
+    """Audio until ``stop``, or until there is enough."""
+    audio = b""
+    while at_least is None or len(audio) < at_least:
+        message = await socket.recv()
+        if isinstance(message, str):
+            assert json.loads(message) == {"type": "stop"}
+            return audio
+        audio += message
+    return audio
+
+
+async def test_every_sample_arrives_and_every_change_is_recorded() -> None:
+    """A whole session: the audio is complete, texts are snapshots, ``done`` ends it."""
+    received = []
+
+    async def handler(socket: ServerConnection) -> None:
+        received.append(json.loads(await socket.recv()))
+        await socket.send(READY)
+        received.append(await receive_audio(socket))
+        await socket.send(event("partial", text=" ра", start=0, end=0.2))
+        await socket.send(event("progress", received_s=1, settled_s=0, lag_s=1, kept_from=0))
+        await socket.send(committed(" раз", 0, 0.3, 4800))
+        await socket.send(event("done", words=1))
+
+    async with listening(handler) as url:
+        recording = await play(url, Native(16_000, language="ru"), SOUND, pace=None)
+    start, audio = received
+    assert start == {"type": "start", "encoding": "pcm_s16le", "sample_rate": 16_000, "language": "ru"}
+    assert np.array_equal(np.frombuffer(audio, "<i2"), SOUND.samples)
+    assert [(shot.committed, shot.partial) for shot in recording.snapshots] == [("", " ра"), (" раз", "")]
+    assert recording.finished_s > 0
+
+
+async def test_audio_is_played_on_an_absolute_schedule() -> None:
+    """At pace 4 a second of audio takes a quarter of a second, not the sum of sleeps."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(READY)
+        await receive_audio(socket)
+        await socket.send(event("done"))
+
+    async with listening(handler) as url:
+        recording = await play(url, Native(16_000), SOUND, pace=4)
+    assert 0.25 <= recording.finished_s < 0.5
+
+
+async def test_a_lost_stream_goes_on_where_the_server_said() -> None:
+    """The second connection gets the session, the words after ``kept_from`` and the audio from there on."""
+    starts = []
+    audios = []
+    ports: list[int] = []
+
+    async def handler(socket: ServerConnection) -> None:
+        starts.append(json.loads(await socket.recv()))
+        await socket.send(READY)
+        if len(starts) == 1:
+            audios.append(await receive_audio(socket, at_least=20_000))
+            await socket.send(committed(" раз", 0, 0.2, 0))
+            await socket.send(committed(" два", 0.2, 0.4, 4000))
+            await socket.close(1012)
+        else:
+            audios.append(await receive_audio(socket))
+            await socket.send(committed(" три", 0.4, 0.9, 16_000))
+            await socket.send(event("done"))
+
+    async with listening(handler) as url:
+        recording = await play(url, Native(16_000), SOUND, pace=4, reconnections=1, on_connection=ports.append)
+    assert starts[1]["resume"] == {
+        "session": "s1",
+        "position": 4000,
+        "words": [{"text": " два", "start": 0.2, "end": 0.4, "probability": 0.9}],
+        "context": " раз",
+    }
+    assert np.array_equal(np.frombuffer(audios[1], "<i2"), SOUND.samples[4000:])
+    assert recording.committed == " раз два три"
+    assert len(set(ports)) == 2
+
+
+async def test_an_error_event_ends_the_stream_with_its_code() -> None:
+    """A refusal is told as the protocol tells it."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(event("error", code="server_full", message="8 sessions, expected at most 8", session="x"))
+
+    async with listening(handler) as url:
+        with pytest.raises(StreamFailed, match="server_full"):
+            await play(url, Native(16_000), SOUND, pace=None)
+
+
+async def test_a_lost_connection_is_an_error_where_none_may_replace_it() -> None:
+    """The close code is told."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(READY)
+        await socket.close(1011)
+
+    async with listening(handler) as url:
+        with pytest.raises(StreamFailed, match="1011"):
+            await play(url, Native(16_000), SOUND, pace=None)
+
+
+async def test_a_server_that_never_finishes_is_given_up() -> None:
+    """Patience counts from the last audio or message."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(READY)
+        await receive_audio(socket)
+        await socket.wait_closed()
+
+    async with listening(handler) as url:
+        with pytest.raises(StreamFailed, match="timed_out"):
+            await play(url, Native(16_000), SOUND, pace=None, patience_s=0.2)
+
+
+def test_kept_from_may_not_go_back() -> None:
+    """The server promised never to ask for that audio again."""
+    dialect = Native(16_000)
+    dialect.receive({"type": "progress", "kept_from": 100})
+    with pytest.raises(StreamFailed, match="went back"):
+        dialect.receive({"type": "progress", "kept_from": 99})
+
+
+async def test_whisperlivekit_text_is_lines_and_buffer() -> None:
+    """Lines are committed, silence is none, the buffer is partial, an empty frame ends the stream."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.send(event("config", useAudioWorklet=True, mode="full"))
+        while await socket.recv():
+            pass
+        lines = [{"speaker": 1, "text": "раз"}, {"speaker": -2, "text": None}, {"speaker": 1, "text": " два"}]
+        await socket.send(json.dumps({"status": "active_transcription", "lines": lines, "buffer_transcription": "три"}))
+        await socket.send(event("ready_to_stop"))
+
+    async with listening(handler) as url:
+        recording = await play(url, WhisperLiveKit(), SOUND, pace=None)
+    assert (recording.committed, recording.snapshots[-1].partial) == ("раз два", " три")
+
+
+def test_a_sound_is_mixed_down_and_keeps_its_rate(tmp_path: Path) -> None:
+    """A stereo file at 8 kHz is one channel at 8 kHz."""
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.array([[100, 300], [-200, 0]], np.int16), 8000, subtype="PCM_16")
+    sound = read_sound(path)
+    assert (sound.samples.tolist(), sound.rate) == ([200, -100], 8000)
+
+
+async def test_two_streams_take_the_time_of_one() -> None:
+    """``play`` only awaits: sessions of one program do not delay each other."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(READY)
+        await receive_audio(socket)
+        await socket.send(event("done"))
+
+    async with listening(handler) as url:
+        both = await asyncio.gather(*(play(url, Native(16_000), SOUND, pace=4) for _ in range(2)))
+    assert max(recording.finished_s for recording in both) < 0.45
