@@ -58,7 +58,7 @@ watched() {
         sleep 0.3
         local passed=$((SECONDS - started))
         [ "$passed" -ge 2 ] || continue
-        last=$(tail -c +"$((from + 1))" "$LOG" | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-70 || true)
+        last=$(tail -c +"$((from + 1))" "$LOG" | tr '\r' '\n' | grep -vE '^[[:space:]]*$|^WARNING' | tail -n 1 | cut -c 1-70 || true)
         if [ -t 1 ]; then
             printf '\r\033[K  %s: %d s  %s' "$title" "$passed" "$last"
         elif [ $((passed - shown)) -ge 10 ]; then

@@ -123,9 +123,10 @@ def _download(url: str, part: Path, file: File, report: Report) -> None:
             _download_once(url, part, file, report)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416:  # there is nothing after what we have, so what we have is not this file
-                part.unlink(missing_ok=True)
-            elif error.code < 500:
+            if error.code == 416 and before:  # nothing comes after what we have, so what we have is not this file
+                part.unlink()
+                continue
+            if error.code < 500:
                 raise ModelFileError(f"{file.name}: the server said {error.code} {error.reason}") from error
             reason: Exception = error
         except (OSError, HTTPException) as error:

@@ -1,0 +1,28 @@
+"""What every test gets: no settings from outside, and where the model is."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from whisperlivekit.settings import variables
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no failure; every other machine finds the same examples.
+hypothesis_settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("project")
+
+# Before any test, also for fixtures of a whole session: what the developer's shell says must not decide a test.
+for _name in [*variables(), *(name for name in os.environ if name.startswith("WLK_"))]:
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """The folder of Whisper base."""
+    folder = ROOT / "models" / "whisper" / "base"
+    if not (folder / "model.bin").is_file():
+        pytest.fail("the tests need the model base: venv/bin/whisperlivekit models fetch base", pytrace=False)
+    return folder

