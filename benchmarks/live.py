@@ -31,10 +31,11 @@ class Meter:
         self._spent: dict[tuple[int, float], float] = {}
         self._before: dict[tuple[int, float], float] = {}
         self.peak_rss_mb = 0.0
-        self._look()
+        self.look()
         self._before = dict(self._spent)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Takes down what the tree has spent so far and what it holds now."""
         rss = 0
         for process in [self._root, *self._root.children(recursive=True)]:
             try:
@@ -55,10 +56,10 @@ class Meter:
         """Looks again and again until cancelled."""
         try:
             while True:
-                self._look()
+                self.look()
                 await asyncio.sleep(RSS_EVERY_S)
         finally:
-            self._look()
+            self.look()
 
 
 def server_on_port(port: int) -> int | None:
