@@ -1,6 +1,5 @@
 """``whisperlivekit check``: looks at everything a start depends on, and says what it found and what helps."""
 
-import ctypes
 import os
 import platform
 import shutil
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from whisperlivekit.engine import models
+from whisperlivekit.engine import cuda, models
 from whisperlivekit.errors import ModelFileError, StartError
+from whisperlivekit.observe.gpu import NoGpu, read_gpus
 from whisperlivekit.settings import Settings, available_cores
 
 LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
@@ -90,7 +90,7 @@ def _device(settings: Settings) -> Iterator[Finding]:
             what=f"WHISPER_DEVICE={settings.device}, but no NVIDIA GPU can be used: {trouble}",
             remedy="install the NVIDIA driver (nvidia-smi must list the GPU), or set WHISPER_DEVICE=cpu",
         )
-    cublas = find_cublas()
+    cublas = cuda.find_cublas()
     if cublas is None:
         yield Finding(
             good=False,
@@ -103,43 +103,15 @@ def _device(settings: Settings) -> Iterator[Finding]:
 
 def list_gpus() -> tuple[list[str], str]:
     """Each GPU in words, by NVML, which leaves CUDA untouched; or none and why."""
-    import pynvml
-
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return [], str(error)
-    try:
-        gpus = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-            gpus.append(
-                f"{index}: {pynvml.nvmlDeviceGetName(handle)}, {memory.free / 2**30:.1f} of {memory.total / 2**30:.1f} "
-                f"GiB free, compute capability {major}.{minor}, driver {pynvml.nvmlSystemGetDriverVersion()}"
-            )
-    except pynvml.NVMLError as error:
-        return [], str(error)
-    finally:
-        pynvml.nvmlShutdown()
-    return gpus, "" if gpus else "the driver lists none"
-
-
-def find_cublas() -> str | None:
-    """Where cuBLAS 12 would be loaded from: its wheel, else where the loader looks."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("nvidia")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        library = Path(folder) / "cublas" / "lib" / "libcublas.so.12"
-        if library.is_file():
-            return str(library)
-    try:
-        ctypes.CDLL("libcublas.so.12")
-    except OSError:
-        return None
-    return "the system's libcublas.so.12"
+        gpus = read_gpus()
+    except NoGpu as reason:
+        return [], str(reason)
+    return [
+        f"{gpu.index}: {gpu.name}, {(gpu.memory_total_bytes - gpu.memory_used_bytes) / 2**30:.1f} of "
+        f"{gpu.memory_total_bytes / 2**30:.1f} GiB free, driver {gpu.driver}"
+        for gpu in gpus
+    ], ""
 
 
 def _model_files(settings: Settings) -> Iterator[Finding]:

@@ -75,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(_: argparse.Namespace) -> int:
-    from whisperlivekit.server.launch import serve
-
     settings = load_settings()
     need_ready(settings)
+    from whisperlivekit.server.launch import serve
+
     serve(settings)
     return 0
 

@@ -332,6 +332,7 @@ class Settings(BaseSettings):
             "TORCH_HOME": str(cache / "torch"),
             "NUMBA_CACHE_DIR": str(cache / "numba"),
             "CUDA_CACHE_PATH": str(cache / "cuda"),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that CUDA and NVML number the GPUs alike
         }
         if self.cuda_visible_devices is not None:
             variables["CUDA_VISIBLE_DEVICES"] = self.cuda_visible_devices
@@ -496,7 +497,7 @@ def _expected(attribute: str, error: Any) -> str:
 
 def _variable(attribute: str) -> str:
     alias = Settings.model_fields[attribute].validation_alias
-    assert isinstance(alias, str), f"{attribute} has no variable"  # noqa: S101  (every field gets one above)
+    assert isinstance(alias, str), f"{attribute} has no variable"  # every field gets one above
     return alias
 
 
