@@ -51,8 +51,11 @@ LONGEST_S = 29.0
 """One Whisper window; longer prompts cannot be aligned in one pass."""
 _REMARK = re.compile(r"\[.*?\]|<.*?>|\(.*?\)")
 _FOREIGN = re.compile(r"[a-z]", re.IGNORECASE)
-_MISSPELT = {"завршить", "взездочка", "октрября", "увеличиения", "демонтрационным", "дэльта", "съерра", "зэд"}
+_MISSPELT = {"завршить", "взездочка", "октрября", "увеличиения", "демонтрационным", "дэльта", "съерра", "зэд", "неразрешен"}
 """The text names another sound than the voice makes, or a word that nobody writes so."""
+
+_RESPELT = {"что бы": "чтобы", "чтобы бы": "чтобы", "за тем": "затем"}
+"""Spelling of the package's texts -> of the language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,10 @@ def read_texts(root: Path) -> Iterator[tuple[str, str]]:
         if not words or _FOREIGN.search(text) or _MISSPELT & set(words):
             continue
         if (root / SOUNDS / f"{name}.g722").exists():
-            yield name, " ".join(words)
+            text = " ".join(words)
+            for wrong, right in _RESPELT.items():
+                text = re.sub(rf"\b{wrong}\b", right, text)
+            yield name, text
 
 
 def loudness_db(samples: Samples) -> Samples:
