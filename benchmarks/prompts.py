@@ -51,7 +51,9 @@ LONGEST_S = 29.0
 """One Whisper window; longer prompts cannot be aligned in one pass."""
 _REMARK = re.compile(r"\[.*?\]|<.*?>|\(.*?\)")
 _FOREIGN = re.compile(r"[a-z]", re.IGNORECASE)
-_MISSPELT = frozenset("завршить взездочка октрября увеличиения демонтрационным дэльта съерра зэд неразрешен".split())
+_MISSPELT = {
+    "взездочка", "демонтрационным", "дэльта", "завршить", "зэд", "неразрешен", "октрября", "съерра", "увеличиения",
+}  # fmt: skip
 """The text names another sound than the voice makes, or a word that nobody writes so."""
 
 _RESPELT = {"что бы": "чтобы", "чтобы бы": "чтобы", "за тем": "затем"}
