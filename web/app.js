@@ -306,7 +306,8 @@ function render() {
   parts.clear.disabled = transcript.empty || !idle;
   const action = { idle: transcript.empty ? "start" : "continue", starting: "abandon", recording: "stop", finishing: "abandon" }[phase];
   put(parts.recordText, translator.text(`button.${action}`));
-  parts.record.disabled = phase === "starting";
+  // Not `disabled`: that would take the keyboard's focus away from the button that is needed next.
+  parts.record.setAttribute("aria-disabled", String(phase === "starting"));
   const title = translator.text("page.title");
   const wanted = idle ? title : `${translator.text("page.recording")} · ${title}`;
   if (document.title !== wanted) document.title = wanted;

@@ -90,5 +90,7 @@ export class LevelMeter {
 function height(loudness) {
   if (loudness <= 0) return 0;
   const decibels = 20 * Math.log10(loudness);
-  return Math.max(0, Math.min(1, (decibels - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
+  const share = Math.max(0, Math.min(1, (decibels - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
+  // Decibels alone draw all speech at nearly one height; squared, syllables show.
+  return share * share;
 }

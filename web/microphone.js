@@ -101,7 +101,12 @@ export class Microphone {
       await context.resume();
       this.input = context.createMediaStreamSource(stream);
     }
-    await context.audioWorklet.addModule(new URL("./capture-worklet.js", import.meta.url));
+    try {
+      await context.audioWorklet.addModule(new URL("./capture-worklet.js", import.meta.url));
+    } catch {
+      // It comes from the server like the rest of the page, but only now.
+      throw new MicrophoneError("page_incomplete");
+    }
     this.node = new AudioWorkletNode(context, "capture", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 1 });
     const { port } = this.node;
     port.onmessage = ({ data }) => {

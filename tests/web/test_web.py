@@ -40,4 +40,4 @@ def test_page_needs_nothing_from_elsewhere() -> None:
     assert "://" not in html.replace("http://www.w3.org/2000/svg", "")
     assert "://" not in css and "@import" not in css
     assert " style=" not in html and "<style" not in html and " onclick=" not in html
-    assert html.count("<script") == html.count("<script type=\"module\" src=")
+    assert html.count("<script") == html.count('<script type="module" src=')

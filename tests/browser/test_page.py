@@ -1,0 +1,427 @@
+"""The page in a real browser, with a Russian clip as its microphone: against the real server and against a scripted one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Download, Page, Playwright, expect, sync_playwright
+
+from benchmarks.scoring import count_errors
+from tests.browser.scripted_server import ScriptedServer, Visit
+from tests.serving import running_server
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+LEAD_S = 1.0
+"""Silence before the clip: the browser plays it from the moment the page asks for the microphone."""
+
+pytestmark = pytest.mark.browser
+
+QUIET_FLAGS = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-domain-reliability",
+    "--disable-features=OptimizationHints,MediaRouter,Translate",
+    "--no-first-run",
+    "--host-resolver-rules=MAP speech.test 127.0.0.1",
+    "--no-pings",
+    "--autoplay-policy=no-user-gesture-required",
+)
+MICROPHONE_FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+Open = Callable[..., Page]
+
+
+def clip_words(name: str = "prompts_24s") -> list[tuple[str, float]]:
+    """What the browser hears from the clip: each word, and when it ends, about."""
+    return [(word, end_s + LEAD_S) for word, end_s in json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))]
+
+
+@pytest.fixture(scope="session")
+def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clip as Chromium's fake device wants it: a WAV file."""
+    path = tmp_path_factory.mktemp("microphone") / "clip.wav"
+    ffmpeg = shutil.which("ffmpeg")
+    assert ffmpeg is not None, "ffmpeg is not installed: bash install.sh test installs it"
+    delay = f"adelay={int(LEAD_S * 1000)},apad=pad_dur=30"
+    source = str(DATA / "prompts_24s.flac")
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-i", source, "-af", delay, "-ar", "48000", "-c:a", "pcm_s16le", str(path)], check=True
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def launch(playwright: Playwright) -> Iterator[Callable[..., Browser]]:
+    """Starts a browser with the given flags."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert executable is not None, "Chromium is not installed: bash install.sh test installs it"
+    browsers: list[Browser] = []
+
+    def start(*flags: str) -> Browser:
+        browsers.append(playwright.chromium.launch(executable_path=executable, args=[*QUIET_FLAGS, *flags]))
+        return browsers[-1]
+
+    yield start
+    for browser in browsers:
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def beeping(launch: Callable[..., Browser]) -> Browser:
+    """A browser whose microphone beeps: enough where the server only acts."""
+    return launch(*MICROPHONE_FLAGS)
+
+
+@pytest.fixture
+def open_page(beeping: Browser) -> Iterator[Open]:
+    """Opens a page that may use the microphone; the test fails when a script of it fails or the CSP stops something."""
+    complaints: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def start(
+        url: str,
+        *,
+        language: str | None = "ru",
+        script: str = "",
+        browser: Browser = beeping,
+        width: int = 1280,
+        height: int = 800,
+    ) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        context.grant_permissions(["microphone", "clipboard-read", "clipboard-write"])
+        if language is not None:
+            context.add_init_script(f"localStorage.setItem('speech.page', '{language}')")
+        if script:
+            context.add_init_script(script)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None,
+        )
+        page.goto(url)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def committed_text(page: Page) -> str:
+    return "".join(page.locator("#log .committed").all_text_contents()).strip()
+
+
+def watch_log(page: Page) -> None:
+    """Notes every change of the transcript, so that the order of things can be asked afterwards."""
+    page.evaluate(
+        """() => {
+            const log = document.getElementById("log");
+            const text = (name) => [...log.querySelectorAll(name)].map((node) => node.textContent).join("");
+            window.history_ = [];
+            new MutationObserver(() => window.history_.push([text(".committed"), text(".partial")])).observe(log, {
+                childList: true, subtree: true, characterData: true,
+            });
+        }"""
+    )
+
+
+def seen(page: Page) -> list[tuple[str, str]]:
+    """Committed and partial text after each change."""
+    return [(committed, partial) for committed, partial in page.evaluate("() => window.history_")]
+
+
+def assert_promises(history: list[tuple[str, str]]) -> None:
+    """Committed text was only appended to, and the first words were a partial before they were committed."""
+    for (before, _), (after, _) in zip(history, history[1:], strict=False):
+        assert after.startswith(before)
+    first_partial = next(index for index, (_, partial) in enumerate(history) if partial)
+    first_committed = next(index for index, (committed, _) in enumerate(history) if committed)
+    assert first_partial < first_committed
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_russian_speech_is_read_on_the_page(
+    open_page: Open, launch: Callable[..., Browser], microphone_file: Path
+) -> None:
+    """Spoken Russian appears, partial before committed and never revised, with few errors, through the real server."""
+    words = clip_words()
+    with running_server(workers=1) as server:
+        # Its own browser: the file plays once in each.
+        browser = launch(*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone_file}%noloop")
+        page = open_page(f"{server.url}/", browser=browser)
+        watch_log(page)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#state")).to_have_text(re.compile("Слушаю|Слышу речь"), timeout=10_000)
+        page.wait_for_function("() => document.querySelector('#log .partial')?.textContent", timeout=15_000)
+        if os.environ.get("UPDATE_SCREENSHOT") == "1":
+            page.wait_for_timeout(17_000)
+            page.wait_for_function("() => document.querySelector('#log .partial')?.textContent", timeout=15_000)
+            page.screenshot(path=str(ROOT / "docs" / "screenshot.png"))
+        page.wait_for_function(
+            f"() => document.getElementById('timer').textContent >= '0:{int(words[-1][1]) + 2}'", timeout=60_000
+        )
+        page.get_by_role("button", name="Остановить").click()
+        expect(page.locator("#state")).to_have_text("Запись закончена", timeout=20_000)
+        expect(page.locator("#notice")).to_be_hidden()
+        history = seen(page)
+        text = committed_text(page)
+    assert_promises(history)
+    errors = count_errors([word for word, _ in words], text)
+    assert errors.wer < 0.30, f"WER {errors.wer:.2f}: {text}"
+
+
+def test_words_and_saved_files(open_page: Open) -> None:
+    """What the server says stands on the page in its two shades, and leaves it as text and as subtitles."""
+    with ScriptedServer(clip_words()[:6]) as server:
+        page = open_page(server.url)
+        watch_log(page)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#log .committed").first).to_contain_text("все", timeout=15_000)
+        expect(page.get_by_label("Источник звука")).to_be_disabled()
+        expect(page.locator("#lag")).to_have_text(re.compile(r"отставание \d,\d с"))
+        expect(page.locator("#log .committed").last).to_contain_text("оставайтесь", timeout=15_000)
+        page.get_by_role("button", name="Остановить").click()
+        expect(page.locator("#state")).to_have_text("Запись закончена")
+        assert_promises(seen(page))
+        text = "все наши операторы заняты пожалуйста оставайтесь"
+        assert committed_text(page) == text
+        expect(page.locator("#log .partial")).to_have_count(0)
+
+        def saved(kind: str) -> tuple[str, str]:
+            with page.expect_download() as waiting:
+                page.get_by_role("button", name=f"Скачать как {kind}").click()
+            download: Download = waiting.value
+            return download.suggested_filename, Path(download.path()).read_text(encoding="utf-8")
+
+        name, content = saved("TXT")
+        assert re.fullmatch(r"transcript-\d{4}-\d\d-\d\d-\d{4}\.txt", name)
+        assert content == f"{text}\n"
+        assert saved("SRT")[1].startswith("1\n00:00:0")
+        assert saved("VTT")[1].startswith("WEBVTT\n\n00:00:0")
+        page.get_by_role("button", name="Копировать").click()
+        expect(page.locator("#copy-text")).to_have_text("Скопировано")
+        assert page.evaluate("() => navigator.clipboard.readText()") == f"{text}\n"
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Очистить").click()
+        expect(page.locator("#empty")).to_be_visible()
+        expect(page.get_by_role("button", name="Скачать как TXT")).to_be_disabled()
+    record = server.records[0]
+    assert record.start == {"type": "start", "encoding": "pcm_s16le", "sample_rate": 16000, "language": "ru"}
+    assert record.stopped
+
+
+def test_second_recording_continues_the_text(open_page: Open) -> None:
+    """Start after stop keeps what is there; the clock goes on, too."""
+    with ScriptedServer([("раз", 1.0)]) as server:
+        page = open_page(server.url)
+        for count in (1, 2):
+            page.locator("#record").click()
+            expect(page.locator("#log .committed")).to_have_count(count, timeout=15_000)
+            page.locator("#record").click()
+            expect(page.locator("#state")).to_have_text("Запись закончена")
+        expect(page.locator("#log .paragraph")).to_have_count(2)
+        times = page.locator("#log .time").all_text_contents()
+        assert times[0] == "0:00"
+        assert times[1] > times[0]
+
+
+def test_lost_server_is_resumed_without_losing_or_repeating_a_word(open_page: Open) -> None:
+    """A connection cut in the middle of a sentence, then a draining worker: the text is whole all the same."""
+    words = clip_words()[:14]
+    visits = [Visit(lose_at_s=4.0), Visit(drain_at_s=6.5), Visit()]
+    with ScriptedServer(words, visits) as server:
+        page = open_page(server.url)
+        watch_log(page)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#log .committed").last).to_contain_text(words[-1][0], timeout=30_000)
+        page.get_by_role("button", name="Остановить").click()
+        expect(page.locator("#state")).to_have_text("Запись закончена")
+        assert committed_text(page) == " ".join(word for word, _ in words)
+        assert_promises(seen(page))
+        expect(page.locator("#log .gap")).to_have_count(0)
+    resumes = [record.start.get("resume") for record in server.records]
+    assert len(resumes) == 3
+    assert resumes[0] is None
+    assert resumes[1]["session"] == "scripted"
+    assert 0 < resumes[1]["position"] < resumes[2]["position"]
+    assert all(word["text"].startswith(" ") for word in resumes[2]["words"])
+
+
+def test_server_that_dies_is_missed_and_found_again(open_page: Open) -> None:
+    """When the server is gone the page says so in Russian, keeps the sound, and goes on by itself when it is back."""
+    words = clip_words()[:14]
+    with ScriptedServer(words) as server:
+        page = open_page(server.url)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#log .committed").last).to_contain_text(words[1][0], timeout=15_000)
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("Сервер не найден", timeout=15_000)
+    expect(notice).to_contain_text(re.compile(r"Следующая попытка через \d+ с"))
+    with ScriptedServer(words, port=server.port) as again:
+        page.get_by_role("button", name="Повторить сейчас").click()
+        expect(page.locator("#log .committed").last).to_contain_text(words[-1][0], timeout=20_000)
+        expect(notice).to_be_hidden()
+        page.get_by_role("button", name="Остановить").click()
+        expect(page.locator("#state")).to_have_text("Запись закончена")
+        assert committed_text(page) == " ".join(word for word, _ in words)
+    assert again.records[0].start["resume"]["session"] == "scripted"
+
+
+def test_server_that_is_gone_before_the_start_is_told_from_a_missing_microphone(open_page: Open) -> None:
+    """Starting without any server blames the server, and frees the microphone."""
+    with ScriptedServer([]) as server:
+        page = open_page(server.url)
+    page.get_by_role("button", name="Начать").click()
+    expect(page.locator("#notice")).to_contain_text("Сервер не отвечает", timeout=15_000)
+    expect(page.get_by_role("button", name="Начать")).to_be_enabled()
+
+
+def test_loading_model_is_waited_for(open_page: Open) -> None:
+    """A server whose model still loads is named as such, and used as soon as it is ready."""
+    with ScriptedServer([("раз", 1.0)]) as server:
+        server.loading = True
+        page = open_page(server.url)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#notice")).to_contain_text("модель загружается", timeout=15_000)
+        expect(page.locator("#state")).to_have_text("Модель загружается…")
+        server.loading = False
+        expect(page.locator("#log .committed")).to_have_text("раз", timeout=20_000)
+
+
+def test_full_server_is_tried_again(open_page: Open) -> None:
+    """A full server is a matter of waiting, and the page waits by itself."""
+    with ScriptedServer([("раз", 1.0)], [Visit(error=("server_full", 1013)), Visit()]) as server:
+        page = open_page(server.url, language="en")
+        page.get_by_role("button", name="Start").click()
+        expect(page.locator("#notice")).to_contain_text("The server is full", timeout=15_000)
+        expect(page.locator("#log .committed")).to_have_text("раз", timeout=20_000)
+        expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_refusal_ends_the_recording_with_the_reason(open_page: Open) -> None:
+    """An error that trying again does not cure stops the microphone and says what to do."""
+    with ScriptedServer([], [Visit(error=("unauthorized", 1008))]) as server:
+        page = open_page(server.url)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#notice")).to_contain_text("Нужен ключ доступа", timeout=15_000)
+        expect(page.get_by_role("button", name="Начать")).to_be_enabled()
+        page.get_by_role("button", name="Закрыть сообщение").click()
+        expect(page.locator("#notice")).to_be_hidden()
+    assert len(server.records) == 1
+
+
+def test_denied_microphone_is_explained(launch: Callable[..., Browser]) -> None:
+    """Without permission the page says where to give it."""
+    with ScriptedServer([]) as server:
+        browser = launch("--use-fake-device-for-media-stream", "--deny-permission-prompts")
+        page = browser.new_page()
+        page.goto(server.url)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#notice")).to_contain_text("Нет разрешения на микрофон", timeout=15_000)
+        expect(page.get_by_role("button", name="Начать")).to_be_enabled()
+    assert server.records == []
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        ("NotFoundError", "Микрофон не найден"),
+        ("NotReadableError", "Микрофон занят"),
+        ("TypeError", "Не удалось включить звук"),
+    ],
+)
+def test_microphone_that_fails_is_explained(open_page: Open, error: str, text: str) -> None:
+    """What a browser throws for its devices is told in words; a test machine's devices cannot be made to fail."""
+    refuse = f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('', '{error}') }}"
+    with ScriptedServer([]) as server:
+        page = open_page(server.url, script=refuse)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#notice")).to_contain_text(text)
+        expect(page.get_by_role("button", name="Начать")).to_be_enabled()
+    assert server.records == []
+
+
+def test_insecure_page_says_that_it_needs_https(open_page: Open) -> None:
+    """Over http from another machine there is no microphone, and the page says why before anybody presses a button."""
+    with ScriptedServer([]) as server:
+        page = open_page(f"http://speech.test:{server.port}/")
+        expect(page.locator("#notice")).to_contain_text("не по https")
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#notice")).to_contain_text("не по https")
+
+
+def test_reader_who_scrolled_back_is_left_in_peace(open_page: Open) -> None:
+    """New text moves the page only while its reader is at the end; a button brings him back there."""
+    words = [(f"слово{index}", 0.5 + 0.05 * index) for index in range(160)]
+    with ScriptedServer(words) as server:
+        page = open_page(server.url, width=390, height=600)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#log")).to_contain_text("слово100", timeout=20_000)
+        at_end = "() => { const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 4 }"
+        assert page.evaluate(at_end)
+        page.locator("#scroller").evaluate("(scroller) => { scroller.scrollTop = 0 }")
+        expect(page.locator("#to-end")).to_be_visible()
+        expect(page.locator("#log")).to_contain_text("слово140", timeout=20_000)
+        assert page.locator("#scroller").evaluate("(scroller) => scroller.scrollTop") == 0
+        page.get_by_role("button", name="К новому тексту").click()
+        page.wait_for_function(at_end)
+        expect(page.locator("#to-end")).to_be_hidden()
+
+
+def test_page_speaks_english_and_remembers_it(open_page: Open) -> None:
+    """Russian is the default; the choice of English holds after a reload."""
+    with ScriptedServer([]) as server:
+        page = open_page(server.url, language=None)
+        expect(page).to_have_title("Речь в текст")
+        page.get_by_role("button", name="Eng").click()
+        expect(page).to_have_title("Speech to text")
+        expect(page.get_by_label("Spoken language")).to_have_value("ru")
+        assert page.evaluate("() => document.documentElement.lang") == "en"
+        page.reload()
+        expect(page.get_by_role("button", name="Start")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_cut_off(open_page: Open, width: int) -> None:
+    """On every usual width the page fits, and the button is within it."""
+    with ScriptedServer([]) as server:
+        page = open_page(server.url, width=width, height=640)
+        expect(page.locator("#source option").first).to_be_attached()
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        assert page.evaluate("() => document.documentElement.scrollHeight") <= 640
+        for button in page.locator("button:visible, select:visible").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+def test_works_by_keyboard_alone(open_page: Open) -> None:
+    """Every control has a name, and recording can be started and stopped without a mouse."""
+    with ScriptedServer([("раз", 1.0)]) as server:
+        page = open_page(server.url)
+        for control in page.locator("button, select, input").all():
+            assert control.evaluate("(e) => (e.ariaLabel || e.labels?.[0]?.textContent || e.textContent).trim()")
+        page.locator("#record").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#log .committed")).to_have_text("раз", timeout=15_000)
+        page.keyboard.press("Enter")
+        expect(page.locator("#state")).to_have_text("Запись закончена")
+        expect(page.locator("#log")).to_have_attribute("aria-live", "polite")
