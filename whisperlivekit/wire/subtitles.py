@@ -24,16 +24,16 @@ def text(words: Sequence[Word]) -> str:
 
 
 def srt(words: Sequence[Word]) -> str:
-    cues = (
+    blocks = (
         f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{_words(cue)}\n\n"
-        for number, cue in enumerate(_cues(words), 1)
+        for number, cue in enumerate(cues(words), 1)
     )
-    return "".join(cues)
+    return "".join(blocks)
 
 
 def vtt(words: Sequence[Word]) -> str:
-    cues = (f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_escaped(cue)}\n\n" for cue in _cues(words))
-    return "WEBVTT\n\n" + "".join(cues)
+    blocks = (f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_escaped(cue)}\n\n" for cue in cues(words))
+    return "WEBVTT\n\n" + "".join(blocks)
 
 
 def as_json(words: Sequence[Word]) -> str:
@@ -65,7 +65,7 @@ def _stretches(words: Iterable[Word]) -> Iterable[list[Word]]:
         yield stretch
 
 
-def _cues(words: Iterable[Word]) -> Iterable[list[Word]]:
+def cues(words: Iterable[Word]) -> Iterable[list[Word]]:
     """Stretches cut to what can be read at once."""
     for stretch in _stretches(words):
         cue: list[Word] = []

@@ -1,0 +1,121 @@
+"""Gunicorn's configuration, made from the same settings as everything else (.env and the environment).
+
+What runs here before the fork must not touch CUDA, torch, onnxruntime or CTranslate2: none of them survives a fork.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from whisperlivekit.engine import models
+from whisperlivekit.errors import StartError
+from whisperlivekit.observe import gpu, logs
+from whisperlivekit.settings import load_settings
+
+try:
+    _settings = load_settings()
+except StartError as error:
+    sys.exit(f"whisperlivekit: {error.message}")
+
+# Libraries of the workers read these at import; prometheus_client decides at import whether it counts for many.
+os.environ.update(_settings.environment())
+_metrics_folder = os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="whisperlivekit-metrics-"))
+
+_address = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+_log_file = _settings.log_dir / "server.log"
+
+wsgi_app = "whisperlivekit.server.launch:build()"
+worker_class = "whisperlivekit.server.worker.LiveWorker"
+proc_name = "whisperlivekit"
+bind = f"{_address}:{_settings.port}"
+workers = _settings.gunicorn_workers
+preload_app = _settings.gunicorn_preload
+timeout = _settings.gunicorn_timeout
+graceful_timeout = _settings.gunicorn_graceful_timeout
+keepalive = 5
+max_requests = _settings.gunicorn_max_requests
+# Workers that started together must not be replaced together.
+max_requests_jitter = max_requests // 5
+certfile = str(_settings.ssl_certfile) if _settings.ssl_certfile else None
+keyfile = str(_settings.ssl_keyfile) if _settings.ssl_keyfile else None
+# Its heartbeat file must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+# A thread in the master, started before later forks, and a socket in the home folder: nobody here uses them.
+control_socket_disable = True
+accesslog = None
+logconfig_dict = logs.config(_settings.log_level, _settings.log_format, _log_file)
+
+_settings.log_dir.mkdir(parents=True, exist_ok=True)
+
+
+def on_starting(_: Any) -> None:
+    """Say what is there and stop here if something is missing, before any worker is started."""
+    import logging
+
+    log = logging.getLogger("whisperlivekit.start")
+    logs.put_aside_if_large(_log_file)
+    _empty(Path(_metrics_folder))
+    log.info("%s", gpu.describe())
+    try:
+        path = models.find(_settings.model, _settings.model_dir)
+        device = _settings.resolved_device()
+    except StartError as error:
+        log.critical("cannot start: %s", error.message)
+        sys.exit(2)
+    log.info(
+        "starting",
+        extra={
+            "model": _settings.model,
+            "files": str(path),
+            "device": device,
+            "compute_type": _settings.resolved_compute_type(),
+            "workers": workers,
+            "threads": _settings.threads_per_worker(),
+        },
+    )
+
+
+def when_ready(_: Any) -> None:
+    """Listening; the workers load their models now."""
+    import logging
+
+    scheme = "https" if certfile else "http"
+    host = "localhost" if _settings.host in {"0.0.0.0", "::", "127.0.0.1", "::1"} else _address
+    logging.getLogger("whisperlivekit.start").info("listening on %s://%s:%d", scheme, host, _settings.port)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker the lowest number that no living sibling has: its GPU follows from it."""
+    taken = {sibling.slot for sibling in server.WORKERS.values()}
+    worker.slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+
+def post_fork(_: Any, worker: Any) -> None:
+    """Set what the libraries of the worker read when they are imported, which is after this."""
+    threads = str(_settings.threads_per_worker())
+    # Libraries that are not told take every core, in every worker.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = threads
+    worker.log.debug("worker %d is process %d", worker.slot, worker.pid)
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """A worker is gone: its live streams are no longer counted."""
+    from whisperlivekit.observe import metrics
+
+    metrics.forget_process(worker.pid)
+
+
+def on_exit(_: Any) -> None:
+    """Leave nothing behind."""
+    rmtree(_metrics_folder, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    """Counts of an earlier run are not this one's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink(missing_ok=True)

@@ -1,0 +1,114 @@
+"""The machine's NVIDIA GPUs by NVML: names and load without initialising CUDA, so a master process may ask."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pynvml
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU, as it is now. NVML's index counts all GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says."""
+
+    index: int
+    uuid: str
+    name: str
+    driver: str
+    memory_total_bytes: int
+    memory_used_bytes: int
+    utilization: float | None
+    """Share of the last moments in which a kernel ran, 0 to 1; None: this GPU does not say (MIG)."""
+    temperature_celsius: int | None
+    power_w: float | None
+
+
+class NoGpu(Exception):
+    """There is no NVIDIA GPU to be asked; the message says why."""
+
+
+def read_gpus() -> tuple[Gpu, ...]:
+    """Every NVIDIA GPU of the machine.
+
+    Raises:
+        NoGpu: no driver, no library, or no GPU.
+    """
+    with _nvml():
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        gpus = tuple(_read(index, driver) for index in range(pynvml.nvmlDeviceGetCount()))
+    if not gpus:
+        raise NoGpu("no NVIDIA GPU: the driver is loaded and finds none")
+    return gpus
+
+
+def visible(gpus: tuple[Gpu, ...], cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA will show a process, in its order.
+
+    Numbers count in PCI order here, as NVML does; CUDA agrees if CUDA_DEVICE_ORDER=PCI_BUS_ID or all GPUs are alike.
+    Like CUDA, it stops at the first entry that names no GPU.
+    """
+    if cuda_visible_devices is None:
+        return gpus
+    chosen: list[Gpu] = []
+    for entry in (part.strip() for part in cuda_visible_devices.split(",")):
+        found = [gpu for gpu in gpus if entry and (gpu.uuid.startswith(entry) or str(gpu.index) == entry)]
+        if len(found) != 1:
+            break
+        chosen += found
+    return tuple(chosen)
+
+
+def describe() -> str:
+    """One line for the log: the GPUs, or why there is none."""
+    try:
+        gpus = read_gpus()
+    except NoGpu as reason:
+        return str(reason)
+    return "; ".join(
+        f"GPU {gpu.index}: {gpu.name}, {gpu.memory_total_bytes / 2**30:.0f} GiB "
+        f"({gpu.memory_used_bytes / 2**30:.1f} in use), driver {gpu.driver}"
+        for gpu in gpus
+    )
+
+
+@contextmanager
+def _nvml() -> Iterator[None]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        raise NoGpu("no NVIDIA GPU: NVML, a part of NVIDIA's driver, is not installed") from None
+    except pynvml.NVMLError as error:
+        raise NoGpu(f"no NVIDIA GPU: NVML says {error}") from None
+    try:
+        yield
+    except pynvml.NVMLError as error:
+        raise NoGpu(f"the NVIDIA GPU cannot be read: NVML says {error}") from None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read(index: int, driver: str) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    utilization = _optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    temperature = _optional(pynvml.nvmlDeviceGetTemperatureV, handle, pynvml.NVML_TEMPERATURE_GPU)
+    power_mw = _optional(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return Gpu(
+        index=index,
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        name=pynvml.nvmlDeviceGetName(handle),
+        driver=driver,
+        memory_total_bytes=memory.total,
+        memory_used_bytes=memory.used,
+        utilization=None if utilization is None else utilization.gpu / 100,  # type: ignore[attr-defined]
+        temperature_celsius=temperature,  # type: ignore[arg-type]
+        power_w=None if power_mw is None else power_mw / 1000,  # type: ignore[operator]
+    )
+
+
+def _optional(ask: object, *arguments: object) -> object:
+    """What not every GPU tells."""
+    try:
+        return ask(*arguments)  # type: ignore[operator]
+    except pynvml.NVMLError:
+        return None

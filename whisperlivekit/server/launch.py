@@ -1,0 +1,66 @@
+"""Starts the server: checks what would end every worker, then becomes Gunicorn's master."""
+
+import errno
+import os
+import socket
+import sys
+from typing import NoReturn
+
+from fastapi import FastAPI
+
+from whisperlivekit.engine import models
+from whisperlivekit.errors import StartError
+from whisperlivekit.server.app import ROOT, create_app
+from whisperlivekit.server.service import ServedEngine
+from whisperlivekit.settings import Settings, load_settings
+
+GUNICORN_CONF = ROOT / "gunicorn.conf.py"
+
+
+def serve(settings: Settings) -> NoReturn:
+    """Turn this process into Gunicorn's master. gunicorn.conf.py reads the same environment and ``.env`` again.
+
+    Raises:
+        StartError: the port is in use, a model file is missing, or the package lies alone without its configuration.
+    """
+    if not GUNICORN_CONF.is_file():
+        raise StartError(f"{GUNICORN_CONF} is missing: run the server from its checkout, as install.sh sets it up")
+    models.find(settings.model, settings.model_dir)
+    need_free_port(settings.host, settings.port)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_CONF)])  # noqa: S606
+
+
+def need_free_port(host: str, port: int) -> None:
+    """Raise StartError, with the reason, where the server could not listen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As Gunicorn does: connections of a server that has just gone do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            match error.errno:
+                case errno.EADDRINUSE:
+                    reason = "another program uses it: stop that one, or set WLK_PORT to another port"
+                case errno.EACCES:
+                    reason = "ports below 1024 need rights: set WLK_PORT to a higher one"
+                case errno.EADDRNOTAVAIL | socket.EAI_NONAME:
+                    reason = "this machine has no such address: set WLK_HOST to 127.0.0.1 or 0.0.0.0"
+                case _:
+                    reason = str(error.strerror)
+            raise StartError(f"cannot listen on port {port} of {host}: {reason}") from None
+
+
+def build() -> FastAPI:
+    """The application as gunicorn.conf.py names it."""
+    settings = load_settings()
+
+    def make_engine(worker: int) -> ServedEngine:
+        # Here and not at the top: the master imports this module and must not hold a model library.
+        from whisperlivekit.engine.batcher import Engine
+
+        return Engine(settings.engine_config(worker))
+
+    return create_app(settings, make_engine)

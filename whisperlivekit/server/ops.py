@@ -1,0 +1,94 @@
+"""What operators and browsers ask over HTTP: /live, /ready, /metrics, and the page."""
+
+from pathlib import Path
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from whisperlivekit.errors import NoCapacity
+from whisperlivekit.observe.metrics import CONTENT_TYPE
+from whisperlivekit.server.service import Service
+from whisperlivekit.server.socket import RETRY_AFTER_S
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
+    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+SECURITY_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), display-capture=(self), camera=(), geolocation=()",
+}
+
+
+async def live(_: Request) -> Response:
+    """The process runs and its event loop turns: nothing about the model."""
+    return PlainTextResponse("live\n")
+
+
+async def ready(request: Request) -> Response:
+    """200 where a new stream would be taken; else 503 with loading, failed, draining or full, and the reason."""
+    service: Service = request.app.state.service
+    unavailable = service.unavailable()
+    answer: dict[str, str | int] = {"status": service.state.value, "streams": service.streams}
+    if unavailable is None:
+        return JSONResponse(answer, headers={"cache-control": "no-store"})
+    if isinstance(unavailable, NoCapacity):
+        answer["status"] = "full"
+    answer["message"] = unavailable.message
+    headers = {"cache-control": "no-store", "retry-after": str(RETRY_AFTER_S)}
+    return JSONResponse(answer, status_code=503, headers=headers)
+
+
+async def metrics(request: Request) -> Response:
+    """Every worker's numbers in Prometheus' format: counts only, nothing that anybody said."""
+    service: Service = request.app.state.service
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+class Page(StaticFiles):
+    """The files of ``web/``."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(directory=folder, html=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            # The page is what is left of all addresses: a WebSocket to a wrong one ends here.
+            message = {"code": "not_found", "message": f"there is no WebSocket at {scope['path'][:100]}, try /ws"}
+            await WebSocket(scope, receive, send).send_denial_response(JSONResponse(message, status_code=404))
+            return
+        await super().__call__(scope, receive, send)
+
+
+class SecurityHeaders:
+    """Adds the headers that keep a browser from doing more than the page needs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                # A page of yesterday must not talk to the server of today: ask, and get 304 where nothing changed.
+                headers.setdefault("cache-control", "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

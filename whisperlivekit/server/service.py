@@ -1,0 +1,199 @@
+"""What one worker process serves with: its engine, who is connected, and whether it takes more."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Protocol
+
+from whisperlivekit.core.commands import Start
+from whisperlivekit.engine.api import Recognizer, SpeechDetector
+from whisperlivekit.errors import ModelUnavailable, NoCapacity, ShuttingDown, WhisperLiveKitError
+from whisperlivekit.observe.metrics import Metrics
+from whisperlivekit.server.auth import Guard
+from whisperlivekit.session.admission import Admission, Ticket
+from whisperlivekit.session.runner import SessionRunner
+from whisperlivekit.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class ServedEngine(Recognizer, Protocol):
+    """A Recognizer with a life: made before the event loop runs, loaded in it, closed at the end."""
+
+    failed: bool
+    """The model cannot serve any more; the process should be replaced."""
+
+    async def load(self) -> None:
+        """Loads and warms the model; raises WhisperLiveKitError with the reason where it cannot."""
+        ...
+
+    def detector(self) -> SpeechDetector:
+        """A new session's speech detector."""
+        ...
+
+    def close(self) -> None:
+        """Stops it; may block."""
+        ...
+
+
+EngineFactory = Callable[[int], ServedEngine]
+"""Makes the engine of the worker with this number (0, 1, ...); must not load anything yet."""
+
+
+class Drained(Protocol):
+    """A stream that can be asked to end soon."""
+
+    def drain(self) -> None: ...
+
+
+class State(Enum):
+    """LOADING -> READY -> DRAINING; LOADING | READY -> FAILED -> DRAINING."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    DRAINING = "draining"
+
+
+class Service:
+    """The state of one worker process."""
+
+    def __init__(self, settings: Settings, engine_factory: EngineFactory) -> None:
+        self.settings = settings
+        self.session_config = settings.session_config()
+        self.guard = Guard(settings.api_key_list, settings.allowed_origin_list)
+        self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address)
+        self.metrics = Metrics()
+        self.worker = 0
+        """This process's number among the workers; set after the fork."""
+        self.served = 0
+        """Streams and files taken since the start."""
+        self.was_ready = False
+        self._make_engine = engine_factory
+        self._engine: ServedEngine | None = None
+        self._state = State.LOADING
+        self._failure = ""
+        self._live: set[Drained] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    # ---- the engine
+
+    async def load(self) -> None:
+        """Load the model; afterwards the state is READY or FAILED."""
+        try:
+            self._engine = self._make_engine(self.worker)
+            await self._engine.load()
+        except WhisperLiveKitError as error:
+            self._fail(error.message)
+        except Exception as error:  # start-up edge: an engine's libraries raise what they like
+            log.exception("the model did not load")
+            self._fail(f"the model did not load: {type(error).__name__}: {error}")
+        else:
+            if self._state is State.LOADING:
+                self._state = State.READY
+                self.was_ready = True
+                self.metrics.ready.set(1)
+                log.info("ready", extra={"model": self.settings.model, "worker": self.worker})
+
+    def _fail(self, reason: str) -> None:
+        log.critical("this worker cannot serve: %s", reason)
+        self._failure = reason
+        if self._state is not State.DRAINING:
+            self._state = State.FAILED
+        self.metrics.ready.set(0)
+
+    @property
+    def state(self) -> State:
+        """Where this worker is now; looks at the engine, which may have died in the meantime."""
+        if self._state is State.READY and self._engine is not None and self._engine.failed:
+            self._fail("the model failed while it served")
+        return self._state
+
+    @property
+    def failure(self) -> str:
+        """Why the model cannot serve; empty where it can or still loads."""
+        return self._failure
+
+    def unavailable(self) -> WhisperLiveKitError | None:
+        """Why a new stream would be refused, whoever asks; None: it would not."""
+        match self.state:
+            case State.LOADING:
+                return ModelUnavailable("the model is loading; try again in some seconds")
+            case State.FAILED:
+                return ModelUnavailable("the model cannot serve; its operator finds the reason in the server's log")
+            case State.DRAINING:
+                return ShuttingDown("this worker is going; connect again")
+            case State.READY:
+                refusal = self.admission.refusal
+                return NoCapacity(f"{refusal}; try again later") if refusal else None
+
+    # ---- streams
+
+    def admit(self, address: str) -> Ticket:
+        """Let one stream or file in.
+
+        Raises:
+            NoCapacity: the worker is full.
+            ModelUnavailable: it cannot serve, or not yet.
+            ShuttingDown: it is going.
+        """
+        unavailable = self.unavailable()
+        if unavailable is not None:
+            raise unavailable
+        ticket = self.admission.enter(address)
+        self.served += 1
+        return ticket
+
+    def start_session(self, start: Start) -> SessionRunner:
+        """A new session on this worker's engine."""
+        if self._engine is None:
+            raise ModelUnavailable("the model is not loaded")
+        return SessionRunner(self._engine, self._engine.detector(), self.session_config, start)
+
+    @contextmanager
+    def live(self, stream: Drained) -> Iterator[None]:
+        """While this lasts the stream is counted, and asked to end when the worker goes."""
+        self._live.add(stream)
+        self._empty.clear()
+        self.metrics.sessions.inc()
+        try:
+            yield
+        finally:
+            self._live.discard(stream)
+            self.metrics.sessions.dec()
+            if not self._live:
+                self._empty.set()
+
+    @property
+    def streams(self) -> int:
+        """Streams and files that are being served."""
+        return len(self._live)
+
+    async def drain(self, limit_s: float) -> None:
+        """Take nothing new, ask every stream to end, and wait for that, up to ``limit_s``."""
+        self._state = State.DRAINING
+        self.metrics.ready.set(0)
+        for stream in list(self._live):
+            stream.drain()
+        if self._live:
+            log.info("draining", extra={"streams": len(self._live)})
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("streams did not end in time", extra={"streams": len(self._live), "limit_s": limit_s})
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        if self._engine is not None:
+            # It waits for the decode in flight; the loop goes on meanwhile.
+            await asyncio.to_thread(self._engine.close)
+
+
+def new_session_id() -> str:
+    """Short enough to be read out, too long to be guessed."""
+    return secrets.token_hex(8)

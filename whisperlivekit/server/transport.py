@@ -1,0 +1,68 @@
+"""uvicorn's WebSocket transport, made to end every connection: politely if the client takes part, but surely."""
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+LINGER_S = 5.0
+"""How long a connection that is over may take to say so."""
+
+
+class LiveWebSocket(WebSocketsSansIOProtocol):
+    """Where we differ from uvicorn:
+
+    - After a message that is too big it closes the TCP connection at once. The rest of the message, still on its way,
+      makes the kernel reset the connection, and the client may never see the close frame with code 1009. Here the rest
+      is read and thrown away for a while.
+    - It waits for its write buffer to empty before it closes. With a client that does not read that is for ever, and
+      so is its memory. Here the transport is aborted after a while.
+    """
+
+    _lingering = False
+
+    def handle_parser_exception(self) -> None:
+        if self._lingering:
+            return
+        self._lingering = True
+        close = self.conn.close_sent
+        if close is not None:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.stop_keepalive()
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        # As long as there is a close_timer, uvicorn leaves the transport to it.
+        self._abort_later()
+
+    def handle_events(self) -> None:
+        # Frames after one that broke the protocol mean nothing.
+        if not self._lingering:
+            super().handle_events()
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        if self.close_timer is None:
+            self._abort_later()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.close" and self.close_timer is not None:
+            self._abort_later()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._abort_later()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        if self.disconnected:
+            return
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)

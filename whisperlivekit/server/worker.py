@@ -1,0 +1,140 @@
+"""The Gunicorn worker: uvicorn's, plus what live streams need.
+
+- It gives signs of life also while it starts and drains.
+- It drains its streams before their sockets close: each is told, and what was heard is told.
+- It is replaced after a number of streams, and only when nobody is on it: health checks and pages do not count.
+- A model that cannot load ends the start of the whole server; one that fails later ends this worker only.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
+
+from whisperlivekit.server.service import Service, State
+from whisperlivekit.server.transport import LiveWebSocket
+from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+
+DRAIN_SHARE = 0.6
+"""Of the graceful timeout; the rest is for uvicorn and the engine to end before Gunicorn kills."""
+
+RESPAWN_PAUSE_S = 5.0
+"""A replacement that cannot load its model is tried again after this, while the other workers go on."""
+
+OVERDUE = 2
+"""A worker that is never idle is replaced at this multiple of its streams; its clients resume elsewhere."""
+
+
+class LiveServer(Server):
+    """uvicorn's server; it asks the worker when to leave and drains first."""
+
+    def __init__(self, worker: "LiveWorker", service: Service) -> None:
+        super().__init__(worker.config)
+        self._worker = worker
+        self._service = service
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to leave; asked ten times a second."""
+        return await super().on_tick(counter) or self._worker.should_leave(self._service)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, drain, then close what is left."""
+        for server in self.servers:
+            server.close()
+        await self._service.drain(self._worker.drain_limit_s)
+        await super().shutdown(sockets)
+
+
+class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
+    """See the module."""
+
+    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012  (uvicorn-worker's own form)
+        "loop": "asyncio",
+        "http": "h11",
+        "ws": LiveWebSocket,
+        # Above our own limit, so that what is a little too big gets our error and not just a close code.
+        "ws_max_size": 2 * MAX_MESSAGE_BYTES,
+        "ws_ping_interval": 20.0,
+        "ws_ping_timeout": 20.0,
+        # Audio does not shrink, and every connection would hold a compressor.
+        "ws_per_message_deflate": False,
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": 3,
+        # uvicorn's counts HTTP responses only, and recycles under live streams: see should_leave.
+        "limit_max_requests": None,
+    }
+
+    slot = 0
+    """This worker's number among its siblings; gunicorn.conf.py sets it before the fork."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The base class gives uvicorn's loggers Gunicorn's handlers, of which there are none: ours are at the root.
+        for name in ("uvicorn.error", "uvicorn.access"):
+            logger = logging.getLogger(name)
+            logger.propagate = True
+            logger.setLevel(logging.WARNING)
+
+    @property
+    def drain_limit_s(self) -> float:
+        """How long streams may take to end."""
+        return float(self.cfg.graceful_timeout) * DRAIN_SHARE
+
+    def should_leave(self, service: Service) -> bool:
+        """The model is dead, or the worker has served enough and nobody is on it."""
+        if service.state is State.FAILED:
+            return True
+        if service.served < self.max_requests:
+            return False
+        if service.streams and service.served < OVERDUE * self.max_requests:
+            return False
+        log.info("replacing this worker", extra={"served": service.served})
+        return True
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        service: Service = self.wsgi.state.service
+        service.worker = self.slot
+        server = LiveServer(self, service)
+        heartbeat = asyncio.create_task(self._beat())
+
+        def quit_now() -> None:
+            server.should_exit = True
+
+        # The base class only sets a flag that uvicorn does not read.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, quit_now)
+        try:
+            await server.serve(sockets=self.sockets)
+            if service.failure and not self._starts_with_the_server(service):
+                await asyncio.sleep(RESPAWN_PAUSE_S)
+        finally:
+            heartbeat.cancel()
+            with suppress(asyncio.CancelledError):
+                await heartbeat
+        if not server.started or (service.failure and self._starts_with_the_server(service)):
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+        if service.failure:
+            sys.exit(1)
+
+    def _starts_with_the_server(self, service: Service) -> bool:
+        """One of the first workers, in its start: what stops it would stop the others too."""
+        return not service.was_ready and int(self.age) <= int(self.cfg.workers)
+
+    async def _beat(self) -> None:
+        # On the event loop on purpose: a loop that hangs must not look alive.
+        while True:
+            self.notify()
+            await asyncio.sleep(HEARTBEAT_S)
