@@ -36,8 +36,12 @@ serve:
 # What is generated from the Settings class. A test fails when it is out of date.
 example:
 	$(BIN)/python -m whisperlivekit.settings > .env.example
-	$(BIN)/python -m tests.readme_table
+	$(BIN)/python -m whisperlivekit settings-example --markdown > .table.new
+	sed -i -e '/^<!-- settings -->$$/,/^<!-- \/settings -->$$/{//!d}' -e '/^<!-- settings -->$$/r .table.new' README.md
+	rm .table.new
 
 # After new versions were installed and everything passed with them.
 constraints:
-	$(BIN)/python -m tests.constraints
+	sed -n '/^#/p;/^nvidia-cublas/p' constraints.txt > constraints.new
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^nvidia-cublas' >> constraints.new
+	mv constraints.new constraints.txt

@@ -55,7 +55,7 @@ watched() {
     "$@" >>"$LOG" 2>&1 &
     child=$!
     while kill -0 "$child" 2>/dev/null; do
-        sleep 0.3
+        sleep 0.1
         local passed=$((SECONDS - started))
         [ "$passed" -ge 2 ] || continue
         last=$(tail -c +"$((from + 1))" "$LOG" | tr '\r' '\n' | grep -vE '^[[:space:]]*$|^WARNING' | tail -n 1 | cut -c 1-70 || true)

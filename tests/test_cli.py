@@ -70,7 +70,7 @@ def test_serve_on_a_busy_port_says_so(base_model: Path) -> None:
         port = str(listener.getsockname()[1])
         result = run("serve", WLK_MODEL=str(base_model), WLK_PORT=port)
     assert result.returncode == 2
-    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+    assert f"cannot listen on port {port} of 127.0.0.1" in result.stderr
 
 
 def test_check_of_wrong_settings_fails(capsys: pytest.CaptureFixture[str]) -> None:

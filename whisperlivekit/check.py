@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from whisperlivekit.engine import cuda, models
 from whisperlivekit.errors import ModelFileError, StartError
 from whisperlivekit.observe.gpu import NoGpu, read_gpus
+from whisperlivekit.server.launch import need_free_port
 from whisperlivekit.settings import Settings, available_cores
 
 LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
@@ -170,9 +170,9 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 def _network(settings: Settings) -> Iterator[Finding]:
     try:
-        need_free_port(settings)
+        need_free_port(settings.host, settings.port)
     except StartError as error:
-        what, _, remedy = str(error).partition("; ")
+        what, _, remedy = str(error).partition(": ")
         yield Finding(good=False, what=what, remedy=remedy)
     else:
         yield Finding(good=True, what=f"port {settings.port} of {settings.host} is free")
@@ -190,28 +190,3 @@ def _network(settings: Settings) -> Iterator[Finding]:
             what=f"{settings.host} without a certificate: pages on other machines get no microphone",
             remedy="set WLK_SSL_CERTFILE and WLK_SSL_KEYFILE, or put a proxy with https in front",
         )
-
-
-def need_free_port(settings: Settings) -> None:
-    """Nothing else listens where the server is going to.
-
-    Raises:
-        StartError: something does, or the address is not this machine's.
-    """
-    where = f"{settings.host}:{settings.port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # As Gunicorn does: a port whose last connections are still closing is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            remedy = "ports below 1024 need rights: choose another WLK_PORT"
-        elif isinstance(error, socket.gaierror) or error.errno == 99:
-            remedy = "WLK_HOST must be an address of this machine, 127.0.0.1 or 0.0.0.0"
-        else:
-            remedy = f"stop what listens there (ss -ltnp 'sport = :{settings.port}'), or choose another WLK_PORT"
-        raise StartError(f"cannot listen on {where}: {error.strerror or error}; {remedy}") from error

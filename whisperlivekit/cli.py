@@ -76,23 +76,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(_: argparse.Namespace) -> int:
     settings = load_settings()
-    need_ready(settings)
+    # After the settings were found good: this loads the web framework.
     from whisperlivekit.server.launch import serve
 
     serve(settings)
-    return 0
-
-
-def need_ready(settings: Settings) -> None:
-    """Finds out before any process is started what would end them all.
-
-    Raises:
-        StartError: the model's files or the port cannot be used.
-    """
-    from whisperlivekit.check import need_free_port
-
-    models.find(settings.model, settings.model_dir)
-    need_free_port(settings)
 
 
 # -------------------------------------------------------------------------------------------------------------- check

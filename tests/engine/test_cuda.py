@@ -12,7 +12,7 @@ from whisperlivekit.errors import ModelUnavailable
 
 
 def wheel(tmp_path: Path) -> Path:
-    """The layout of nvidia-cublas-cu12, with libraries of the C compiler's making left out: any shared object will do."""
+    """The layout of nvidia-cublas-cu12; for loading, any shared object will do."""
     folder = tmp_path / "nvidia" / "cublas" / "lib"
     folder.mkdir(parents=True)
     some_library = next(Path(sys.prefix).rglob("_soundfile_data/*.so"))
