@@ -220,7 +220,7 @@ class Settings(BaseSettings):
 
     @field_validator("diarization", "enable_adaptive_buffering")
     @classmethod
-    def _refused(cls, value: bool, info: Any) -> bool:  # noqa: FBT001  (pydantic's signature)
+    def _refused(cls, value: bool, info: Any) -> bool:
         if value:
             raise ValueError(_REFUSED[info.field_name])
         return value
