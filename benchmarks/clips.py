@@ -11,7 +11,7 @@ TESTS_DATA = Path(__file__).parents[1] / "tests" / "data"
 CLIPS = {
     "prompts_24s": ("queue-periodic-announce", "vm-nobodyavail", "vm-toforward", "conf-waitforleader"),
     "phrase_3s": ("vm-mailboxfull",),
-    "telephone_8k": ("pbx-invalidpark", "tt-weasels"),
+    "telephone_8k": ("pls-hold-while-try", "pbx-invalid"),
 }
 NOTICE = """# Clips of Russian speech
 

@@ -51,10 +51,15 @@ async def test_speech_at_real_time_is_read_right_and_soon(server: Server) -> Non
     assert recording.finished_s - sound.seconds < 3
 
 
-async def test_the_events_of_a_stream_agree_with_each_other(server: Server) -> None:
-    """Numbered without holes, words inside their events and the stream, each utterance ended, totals true."""
-    sound, _ = clip("prompts_24s")
+async def test_a_file_sent_at_once_is_read_as_well_and_its_events_agree(server: Server) -> None:
+    """The server holds back what it cannot take yet, and loses nothing.
+
+    Events are numbered without holes, words lie in order inside the stream, each utterance ends, totals are true.
+    """
+    sound, reference = clip("prompts_24s")
     recording = await play(server.ws_url, Native(sound.rate, language="ru"), sound, pace=None)
+    assert_committed_never_changes(recording)
+    assert score(recording.snapshots, reference).wer < 0.28, recording.committed
     events = [event for _, event in recording.events]
     assert [event["seq"] for event in events] == list(range(len(events)))
     assert (events[0]["type"], events[-1]["type"]) == ("ready", "done")
@@ -75,21 +80,13 @@ async def test_the_events_of_a_stream_agree_with_each_other(server: Server) -> N
     assert positions == sorted(positions)
 
 
-async def test_faster_than_real_time_says_the_same(server: Server) -> None:
-    """A file sent at once loses nothing: the server holds back what it cannot take yet."""
-    sound, reference = clip("prompts_24s")
-    recording = await play(server.ws_url, Native(sound.rate, language="ru"), sound, pace=None)
-    assert_committed_never_changes(recording)
-    assert score(recording.snapshots, reference).wer < 0.28, recording.committed
-
-
 async def test_a_telephone_is_understood(server: Server) -> None:
     """8 kHz mu-law as it comes from the line."""
     sound, reference = clip("telephone_8k")
     assert sound.rate == 8000
     dialect = Native(sound.rate, encoding="mulaw", language="ru")
     recording = await play(server.ws_url, dialect, sound, pace=None)
-    assert score(recording.snapshots, reference).wer < 0.35, recording.committed
+    assert score(recording.snapshots, reference).wer < 0.28, recording.committed
 
 
 @pytest.mark.parametrize("kind", ["digital silence", "quiet line", "white noise", "room"])
@@ -115,8 +112,8 @@ async def test_sessions_at_once_do_not_mix(server: Server) -> None:
     """Two speakers on one model: each reads only the own words."""
     (phrase, phrase_words), (long, long_words) = clip("phrase_3s"), clip("prompts_24s")
     short_one, long_one = await asyncio.gather(
-        play(server.ws_url, Native(RATE, language="ru"), phrase, pace=2),
-        play(server.ws_url, Native(RATE, language="ru"), long, pace=2),
+        play(server.ws_url, Native(RATE, language="ru"), phrase, pace=4),
+        play(server.ws_url, Native(RATE, language="ru"), long, pace=4),
     )
     assert score(short_one.snapshots, phrase_words).wer < 0.35, short_one.committed
     assert score(long_one.snapshots, long_words).wer < 0.28, long_one.committed
@@ -197,13 +194,13 @@ async def test_a_killed_worker_costs_no_word(two_workers: Server) -> None:
         while True:
             await asyncio.sleep(0.1)
             if ports and (worker := served_by(two_workers, ports[0])) is not None:
-                await asyncio.sleep(4)
+                await asyncio.sleep(3)
                 psutil.Process(worker).kill()
                 return worker
 
     killing = asyncio.create_task(kill())
     dialect = Native(RATE, language="ru")
-    recording = await play(two_workers.ws_url, dialect, sound, pace=2, reconnections=3, on_connection=ports.append)
+    recording = await play(two_workers.ws_url, dialect, sound, pace=3, reconnections=3, on_connection=ports.append)
     assert killing.done()
     assert len(ports) == 2
     assert_committed_never_changes(recording)
