@@ -8,7 +8,7 @@
  *   any        -> idle        an error that trying again does not cure
  */
 
-import { Connection, probeReady } from "./connection.js";
+import { Connection, askWhy } from "./connection.js";
 import { COMMON, SPOKEN, Translator } from "./i18n.js";
 import { LevelMeter } from "./level.js";
 import { Microphone, MicrophoneError, canCaptureTab, listMicrophones } from "./microphone.js";
@@ -134,21 +134,37 @@ async function start() {
   resampler = new Resampler(opened.sampleRate);
   transcript.beginStream();
   view.follow();
-  const address = new URL("ws", document.baseURI);
-  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  const { socket, protocols, why } = addresses();
   connection = new Connection({
-    url: address.href,
+    url: socket,
+    protocols,
     start: { language: parts.language.value },
     onEvent: receive,
     onStatus: follow,
     committedAfter: (position) => transcript.after(position),
-    probe: () => probeReady(new URL("ready", document.baseURI).href),
+    probe: () => askWhy(why),
   });
   ticking = window.setInterval(render, 250);
   parts.log.lang = parts.language.value === "auto" ? "" : parts.language.value;
   keepAwake();
   fillSources();
   render();
+}
+
+/**
+ * Where the server is: beside the page, wherever a proxy has put that. A link to the page can carry a key (`#key=...`): what
+ * follows the # is not sent and stands in no log.
+ */
+function addresses() {
+  const stream = new URL("ws", document.baseURI);
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  // A browser cannot set headers of a WebSocket. A subprotocol takes most keys, and unlike the address nobody logs it.
+  const fits = key !== null && /^[\w!#$%&'*+.^`|~-]+$/.test(key);
+  if (key !== null && !fits) stream.searchParams.set("token", key);
+  const socket = new URL(stream);
+  socket.protocol = socket.protocol === "https:" ? "wss:" : "ws:";
+  const why = { ready: new URL("ready", document.baseURI).href, stream: stream.href };
+  return { socket: socket.href, protocols: key !== null && fits ? ["token", key] : [], why };
 }
 
 /** @param {string} [code] why, if not because the user wants to */

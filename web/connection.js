@@ -126,19 +126,22 @@ export class Connection {
   /**
    * @param {object} options
    * @param {string} options.url
+   * @param {string[]} [options.protocols] subprotocols to offer
    * @param {StartOptions} [options.start]
    * @param {(event: ServerEvent) => void} options.onEvent also a `gap` of our own, where audio did not outlive an outage
    * @param {(status: Status) => void} options.onStatus
    * @param {(position: number) => {words: Word[], context: string}} options.committedAfter what a resuming server is told
    * @param {() => Promise<string | null>} [options.probe] asks why a socket did not open; null: no reason known
-   * @param {new (url: string) => WebSocket} [options.WebSocket]
+   * @param {new (url: string, protocols: string[]) => WebSocket} [options.WebSocket]
    * @param {Clock} [options.clock]
    * @param {() => number} [options.random] 0 to 1
    * @param {Backlog} [options.backlog]
    */
-  constructor({ url, start = {}, onEvent, onStatus, committedAfter, probe, WebSocket, clock, random, backlog }) {
+  constructor({ url, protocols = [], start = {}, onEvent, onStatus, committedAfter, probe, WebSocket, clock, random, backlog }) {
     /** @private */
     this.url = url;
+    /** @private */
+    this.protocols = protocols;
     /** @private */
     this.options = start;
     /** @private */
@@ -234,7 +237,7 @@ export class Connection {
     this.failure = null;
     this.unanswered = null;
     this.report({ state: "connecting", retryAt: null });
-    const socket = new this.WebSocket(this.url);
+    const socket = new this.WebSocket(this.url, this.protocols);
     this.socket = socket;
     let opened = false;
     socket.onopen = () => {
@@ -385,7 +388,9 @@ export class Connection {
     // A browser does not tell why a socket could not be opened.
     const { attempts } = this;
     this.probe().then((reason) => {
-      if (reason !== null && this.state === "waiting" && this.attempts === attempts) this.report({ cause: reason });
+      if (reason === null || this.state !== "waiting" || this.attempts !== attempts) return;
+      if (FINAL_ERRORS.has(reason)) this.end(reason);
+      else this.report({ cause: reason });
     });
   }
 
@@ -463,25 +468,36 @@ export class Connection {
   }
 }
 
+/** What `/ready` says where no stream would be taken. */
+const UNREADY = new Map([
+  ["loading", "model_loading"], ["failed", "model_unavailable"], ["draining", "shutting_down"], ["full", "server_full"],
+]);
+
 /**
- * Asks a server's `/ready` why it did not open a WebSocket.
+ * Asks a server why it did not open a WebSocket, which a browser does not tell.
  *
- * @param {string} url
- * @param {typeof fetch} fetch
+ * @param {object} addresses
+ * @param {string} addresses.ready where it says whether it takes streams
+ * @param {string} addresses.stream where the WebSocket is; a server that would refuse it says why to a plain GET, too
+ * @param {typeof fetch} [fetch]
  * @returns {Promise<string | null>} a cause for `Status`
  */
-export async function probeReady(url, fetch = globalThis.fetch) {
-  let response;
+export async function askWhy({ ready, stream }, fetch = globalThis.fetch) {
   try {
-    response = await fetch(url, { cache: "no-store" });
+    const response = await fetch(ready, { cache: "no-store" });
+    if (response.status === 503) return UNREADY.get((await json(response))?.status) ?? "model_loading";
+    if (!response.ok) return "no_server";
+    const refusal = await json(await fetch(stream, { cache: "no-store" }));
+    return typeof refusal?.code === "string" && /^\w+$/.test(refusal.code) && refusal.code !== "not_found" ? refusal.code : "not_admitted";
   } catch {
     return "no_server";
   }
-  if (response.ok) return "not_admitted";
-  if (response.status === 503) {
-    const answer = await response.json().catch(() => null);
-    const known = { full: "server_full", server_full: "server_full", draining: "shutting_down", shutting_down: "shutting_down" };
-    return known[answer?.code ?? answer?.status] ?? "model_loading";
-  }
-  return "no_server";
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<any>} null where it is not JSON
+ */
+function json(response) {
+  return response.json().catch(() => null);
 }

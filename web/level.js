@@ -7,7 +7,7 @@ const STEP_PX = 6;
 
 /** Loudness of the quietest bar that is drawn higher than a dot, and of a full one, in dB. */
 const FLOOR_DB = -55;
-const CEILING_DB = -12;
+const CEILING_DB = -6;
 
 export class LevelMeter {
   /** @param {HTMLCanvasElement} canvas drawn in its CSS colour */

@@ -1,7 +1,7 @@
-"""A server without a model for the page's tests: it speaks docs/protocol.md, "recognises" a script, and fails on request.
+"""A server without a model for the page's tests: it speaks docs/protocol.md and "recognises" a script.
 
-The real server has its own browser test. This one brings about what is hard to bring about there: a full server, one that
-is lost in the middle of a sentence, one that drains, one that is not there yet.
+The real server has its own browser test. This one brings about what is hard to bring about there: a full server, one
+that is lost in the middle of a sentence, one that drains, one that is not there yet.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -64,7 +64,9 @@ class ScriptedServer:
         self.port = port
         self.records: list[Record] = []
         self.loading = False
-        """The model is not there yet: no WebSocket is let in, ``/ready`` says 503."""
+        """The model is not there yet: no WebSocket is let in, ``/ready`` says so."""
+        self.key = ""
+        """Asked for with every WebSocket, as subprotocol after "token"."""
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -74,7 +76,7 @@ class ScriptedServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def __enter__(self) -> "ScriptedServer":
+    def __enter__(self) -> Self:
         self._thread.start()
         assert self._started.wait(10), "the scripted server did not start"
         return self
@@ -92,7 +94,13 @@ class ScriptedServer:
         self._stopping = asyncio.Event()
         server: Server
         async with serve(
-            self._converse, "127.0.0.1", self.port, process_request=self._answer, compression=None, close_timeout=0.2
+            self._converse,
+            "127.0.0.1",
+            self.port,
+            process_request=self._answer,
+            select_subprotocol=lambda _, offered: next(iter(offered), None),
+            compression=None,
+            close_timeout=0.2,
         ) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             self._started.set()
@@ -103,11 +111,15 @@ class ScriptedServer:
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         path = request.path.partition("?")[0]
         if path == "/ws":
-            return _response(HTTPStatus.SERVICE_UNAVAILABLE, b"", "text/plain") if self.loading else None
+            if self.loading:
+                return _response(HTTPStatus.SERVICE_UNAVAILABLE, b'{"code": "model_unavailable"}', "application/json")
+            if self.key and f"token, {self.key}" != request.headers.get("Sec-WebSocket-Protocol"):
+                return _response(HTTPStatus.UNAUTHORIZED, b'{"code": "unauthorized"}', "application/json")
+            return None
         if path == "/ready":
-            return _response(
-                HTTPStatus.SERVICE_UNAVAILABLE if self.loading else HTTPStatus.OK, b"{}", "application/json"
-            )
+            if self.loading:
+                return _response(HTTPStatus.SERVICE_UNAVAILABLE, b'{"status": "loading"}', "application/json")
+            return _response(HTTPStatus.OK, b'{"status": "ready"}', "application/json")
         file = (WEB / ("index.html" if path == "/" else path.lstrip("/"))).resolve()
         if not file.is_relative_to(WEB) or not file.is_file():
             return _response(HTTPStatus.NOT_FOUND, b"", "text/plain")

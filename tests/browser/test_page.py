@@ -1,4 +1,4 @@
-"""The page in a real browser, with a Russian clip as its microphone: against the real server and against a scripted one."""
+"""The page in a real browser: a Russian clip as microphone against the real server, a scripted server for the rest."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ def seen(page: Page) -> list[tuple[str, str]]:
 
 def assert_promises(history: list[tuple[str, str]]) -> None:
     """Committed text was only appended to, and the first words were a partial before they were committed."""
-    for (before, _), (after, _) in zip(history, history[1:], strict=False):
+    for (before, _), (after, _) in pairwise(history):
         assert after.startswith(before)
     first_partial = next(index for index, (_, partial) in enumerate(history) if partial)
     first_committed = next(index for index, (committed, _) in enumerate(history) if committed)
@@ -257,12 +258,12 @@ def test_lost_server_is_resumed_without_losing_or_repeating_a_word(open_page: Op
         assert committed_text(page) == " ".join(word for word, _ in words)
         assert_promises(seen(page))
         expect(page.locator("#log .gap")).to_have_count(0)
-    resumes = [record.start.get("resume") for record in server.records]
-    assert len(resumes) == 3
-    assert resumes[0] is None
-    assert resumes[1]["session"] == "scripted"
-    assert 0 < resumes[1]["position"] < resumes[2]["position"]
-    assert all(word["text"].startswith(" ") for word in resumes[2]["words"])
+    assert len(server.records) == 3
+    assert "resume" not in server.records[0].start
+    first, second = (record.start["resume"] for record in server.records[1:])
+    assert first["session"] == second["session"] == "scripted"
+    assert 0 < first["position"] < second["position"]
+    assert all(word["text"].startswith(" ") for word in second["words"])
 
 
 def test_server_that_dies_is_missed_and_found_again(open_page: Open) -> None:
@@ -328,6 +329,18 @@ def test_refusal_ends_the_recording_with_the_reason(open_page: Open) -> None:
     assert len(server.records) == 1
 
 
+def test_key_is_asked_for_and_taken_from_the_link(open_page: Open) -> None:
+    """A server with keys is refused in words; a link that carries the key works."""
+    with ScriptedServer([("раз", 1.0)]) as server:
+        server.key = "k-123"
+        page = open_page(server.url)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#notice")).to_contain_text("Нужен ключ доступа", timeout=15_000)
+        page = open_page(f"{server.url}#key=k-123")
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#log .committed")).to_have_text("раз", timeout=15_000)
+
+
 def test_denied_microphone_is_explained(launch: Callable[..., Browser]) -> None:
     """Without permission the page says where to give it."""
     with ScriptedServer([]) as server:
@@ -375,7 +388,10 @@ def test_reader_who_scrolled_back_is_left_in_peace(open_page: Open) -> None:
         page = open_page(server.url, width=390, height=600)
         page.get_by_role("button", name="Начать").click()
         expect(page.locator("#log")).to_contain_text("слово100", timeout=20_000)
-        at_end = "() => { const s = document.getElementById('scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 4 }"
+        at_end = """() => {
+            const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroller");
+            return scrollHeight - scrollTop - clientHeight < 4;
+        }"""
         assert page.evaluate(at_end)
         page.locator("#scroller").evaluate("(scroller) => { scroller.scrollTop = 0 }")
         expect(page.locator("#to-end")).to_be_visible()
@@ -410,7 +426,8 @@ def test_nothing_is_cut_off(open_page: Open, width: int) -> None:
         for button in page.locator("button:visible, select:visible").all():
             box = button.bounding_box()
             assert box is not None
-            assert box["x"] >= 0 and box["x"] + box["width"] <= width
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
 
 
 def test_works_by_keyboard_alone(open_page: Open) -> None:

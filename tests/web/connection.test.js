@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { Backlog, Connection, probeReady } from "../../web/connection.js";
+import { Backlog, Connection, askWhy } from "../../web/connection.js";
 import { Transcript } from "../../web/transcript.js";
 
 /** Time that moves only when told. */
@@ -42,8 +42,9 @@ function open(options = {}) {
     sent = [];
     closed = false;
 
-    constructor(url) {
+    constructor(url, protocols) {
       this.url = url;
+      this.protocols = protocols;
       sockets.push(this);
     }
 
@@ -142,6 +143,13 @@ describe("a stream over one connection", () => {
     assert.deepEqual([last().state, last().cause], ["ended", null]);
     assert.deepEqual(events.map((event) => event.type), ["ready", "committed", "done"]);
     assert.ok(sockets[0].closed);
+  });
+
+  it("offers the key's subprotocols on every connection", () => {
+    const { sockets, clock } = open({ protocols: ["token", "secret"] });
+    sockets[0].end(1006);
+    clock.advance(1000);
+    assert.deepEqual(sockets.map((socket) => [socket.url, socket.protocols]), Array(2).fill(["ws://host/ws", ["token", "secret"]]));
   });
 
   it("takes no sound after stop", () => {
@@ -347,6 +355,15 @@ describe("a lost connection", () => {
     assert.deepEqual([last().state, last().cause], ["waiting", "model_loading"]);
   });
 
+  it("that was refused for good is not tried again", async () => {
+    const { sockets, clock, last } = open({ probe: async () => "unauthorized" });
+    sockets[0].end(1006);
+    await Promise.resolve();
+    assert.deepEqual([last().state, last().cause], ["ended", "unauthorized"]);
+    clock.advance(60_000);
+    assert.equal(sockets.length, 1);
+  });
+
   it("is noticed when the server just falls silent", () => {
     const { connection, sockets, clock, last } = open();
     sockets[0].ready();
@@ -477,18 +494,24 @@ describe("Backlog", () => {
   });
 });
 
-describe("probeReady", () => {
-  const answer = (status, body) => async () => new Response(body === undefined ? "" : JSON.stringify(body), { status });
+describe("askWhy", () => {
+  const addresses = { ready: "http://host/ready", stream: "http://host/ws" };
+  const answer = (status, body) => new Response(body === undefined ? "<html>" : JSON.stringify(body), { status });
+  const server = (ready, stream) => async (url) => (url === addresses.ready ? ready : stream);
   for (const [what, fetch, cause] of [
     ["nobody there", async () => { throw new TypeError("failed to fetch"); }, "no_server"],
-    ["loading", answer(503), "model_loading"],
-    ["full", answer(503, { code: "server_full" }), "server_full"],
-    ["draining", answer(503, { code: "shutting_down" }), "shutting_down"],
-    ["a proxy without a server", answer(502), "no_server"],
-    ["ready all the same", answer(200), "not_admitted"],
+    ["loading", server(answer(503, { status: "loading" })), "model_loading"],
+    ["a model that does not load", server(answer(503, { status: "failed" })), "model_unavailable"],
+    ["full", server(answer(503, { status: "full" })), "server_full"],
+    ["draining", server(answer(503, { status: "draining" })), "shutting_down"],
+    ["a proxy without a server", server(answer(502)), "no_server"],
+    ["no key", server(answer(200, {}), answer(401, { code: "unauthorized" })), "unauthorized"],
+    ["no more streams from here", server(answer(200, {}), answer(503, { code: "server_full" })), "server_full"],
+    ["no reason", server(answer(200, {}), answer(404, { code: "not_found" })), "not_admitted"],
+    ["an answer that is not JSON", server(answer(200), answer(404)), "not_admitted"],
   ]) {
     it(`tells ${what}`, async () => {
-      assert.equal(await probeReady("http://host/ready", fetch), cause);
+      assert.equal(await askWhy(addresses, fetch), cause);
     });
   }
 });
