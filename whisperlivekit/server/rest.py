@@ -82,31 +82,30 @@ class _Upload:
 
 
 async def _answer(request: Request, service: Service) -> Response:
-    async with asyncio.TaskGroup() as tasks:
-        form = await _form(request)
+    form = await _form(request)
+    try:
+        file, start, response_format = _fields(form)
+        work = asyncio.create_task(_transcribe(service, file.file, start))
+        gone = asyncio.create_task(_disconnected(request))
         try:
-            file, start, response_format = _fields(form)
-            work = tasks.create_task(_transcribe(service, file.file, start))
-            watch = tasks.create_task(_cancel_when_gone(request, work))
-            try:
-                result = await work
-            except asyncio.CancelledError:
-                if watch.done() and not watch.cancelled():
-                    raise ClientDisconnect from None
-                raise
-            finally:
-                watch.cancel()
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                # Nobody waits for the words of a client that hung up.
+                raise ClientDisconnect
+            result = work.result()
         finally:
-            await form.close()
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+    finally:
+        await form.close()
     media_type, write = RESPONSE_FORMATS[response_format]
     return Response(write(result), media_type=media_type)
 
 
-async def _cancel_when_gone(request: Request, work: asyncio.Task[Transcription]) -> None:
-    """Nobody waits for the words of a client that hung up."""
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    work.cancel()
 
 
 async def _form(request: Request) -> FormData:

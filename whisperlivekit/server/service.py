@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -49,6 +50,20 @@ class Drained(Protocol):
     def drain(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a client may keep us waiting."""
+
+    idle_s: float
+    """Without audio."""
+    session_s: float
+    """In all."""
+    first_message_s: float = 10.0
+    """From the connection to the start of its stream."""
+    send_s: float = 20.0
+    """With a message that cannot be sent: the client does not read, and every buffer on the way is full."""
+
+
 class State(Enum):
     """LOADING -> READY -> DRAINING; LOADING | READY -> FAILED -> DRAINING."""
 
@@ -66,6 +81,7 @@ class Service:
         self.session_config = settings.session_config()
         self.guard = Guard(settings.api_key_list, settings.allowed_origin_list)
         self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address)
+        self.limits = Limits(settings.idle_timeout, settings.max_session_hours * 3600)
         self.metrics = Metrics()
         self.worker = 0
         """This process's number among the workers; set after the fork."""

@@ -4,13 +4,12 @@ A connection goes through three places: ``serve_socket`` refuses it before it is
 ``Connection`` runs its session, and ``Channel`` is what a connection needs of a socket.
 
 Bounds: a message has MAX_MESSAGE_BYTES; audio waits in the socket while the session has enough (not calling receive is
-the back-pressure); events wait for a slow reader up to MAX_PENDING_EVENTS or SEND_TIMEOUT_S, then the connection ends.
+the back-pressure); events wait for a slow reader up to MAX_PENDING_EVENTS or Limits.send_s, then the connection ends.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.responses import JSONResponse
@@ -35,12 +34,6 @@ from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Adapter, Message
 from whisperlivekit.wire.languages import AUTO
 
 log = logging.getLogger(__name__)
-
-FIRST_MESSAGE_S = 10.0
-"""A client that connects and does not begin within this time is closed."""
-
-SEND_TIMEOUT_S = 20.0
-"""A message that cannot be sent for so long: the client does not read. Its buffers are full by then."""
 
 MAX_PENDING_EVENTS = 1_000
 """Events that may wait for a slow reader, some minutes of live speech; one that is fed faster must read faster."""
@@ -72,26 +65,16 @@ class Channel(Protocol):
     async def close(self, code: int, reason: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a client may be silent, and in all."""
-
-    idle_s: float
-    session_s: float
-    first_message_s: float = FIRST_MESSAGE_S
-    send_s: float = SEND_TIMEOUT_S
-
-
 class Connection:
     """One client and its session, from the first message to the close frame."""
 
-    def __init__(self, channel: Channel, adapter: Adapter, service: Service, ticket: Ticket, limits: Limits) -> None:
+    def __init__(self, channel: Channel, adapter: Adapter, service: Service, ticket: Ticket) -> None:
         self.session = new_session_id()
         self._channel = channel
         self._adapter = adapter
         self._service = service
         self._ticket = ticket
-        self._limits = limits
+        self._limits = service.limits
         self._runner: SessionRunner | None = None
         self._going = asyncio.Event()
         """The worker goes."""
@@ -229,8 +212,9 @@ class Connection:
 
     async def _receive(self) -> Message:
         message = await self._channel.receive()
-        if len(message) > MAX_MESSAGE_BYTES:
-            raise MessageTooBig(f"message has {len(message)} bytes, expected up to {MAX_MESSAGE_BYTES}")
+        size = len(message) if isinstance(message, bytes) else len(message.encode())
+        if size > MAX_MESSAGE_BYTES:
+            raise MessageTooBig(f"message has {size} bytes, expected up to {MAX_MESSAGE_BYTES}")
         return message
 
     async def _take(self, runner: SessionRunner, command: Command) -> None:
@@ -376,8 +360,7 @@ async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter]
     except BaseException:
         ticket.leave()
         raise
-    limits = Limits(service.settings.idle_timeout, service.settings.max_session_hours * 3600)
-    await Connection(_WebSocketChannel(websocket), make_adapter(), service, ticket, limits).run()
+    await Connection(_WebSocketChannel(websocket), make_adapter(), service, ticket).run()
 
 
 def refusal(error: WhisperLiveKitError) -> JSONResponse:

@@ -1,0 +1,93 @@
+"""API keys and origins."""
+
+import pytest
+
+from whisperlivekit.errors import ForbiddenOrigin, Unauthorized
+from whisperlivekit.server.auth import Guard
+
+KEY = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        (None, "example.org"),
+        ("https://example.org", "example.org"),
+        ("https://example.org", "example.org:443"),
+        ("http://localhost:8000", "localhost:8000"),
+        ("http://[::1]:8000", "[::1]:8000"),
+        ("https://EXAMPLE.org", "example.ORG"),
+        ("https://other.org", "example.org"),
+    ],
+)
+def test_own_page_allowed_pages_and_programs_pass(origin: str | None, host: str) -> None:
+    """No Origin is no browser; the server's own page and the allowed ones pass."""
+    Guard(origins=("https://other.org",)).check_origin(origin, host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://evil.org", "example.org"),
+        ("http://localhost:9000", "localhost:8000"),
+        ("https://example.org.evil.org", "example.org"),
+        ("null", "example.org"),
+        ("file://", "example.org"),
+        ("https://example.org", None),
+        ("http://[broken", "example.org"),
+        ("", ""),
+        ("http://a:99999", "a"),
+    ],
+)
+def test_other_pages_are_refused(origin: str, host: str | None) -> None:
+    """Whatever is not clearly the own page is another one."""
+    with pytest.raises(ForbiddenOrigin, match="expected the server's own page"):
+        Guard().check_origin(origin, host)
+
+
+def test_a_star_allows_every_page() -> None:
+    """``*`` is what an operator asks for a public server."""
+    Guard(origins=("*",)).check_origin("https://evil.org", "example.org")
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "subprotocols", "answer"),
+    [
+        ({"authorization": f"Bearer {KEY}"}, {}, [], None),
+        ({"authorization": f"bearer  {KEY} "}, {}, [], None),
+        ({}, {"token": KEY}, [], None),
+        ({}, {}, ["token", KEY], "token"),
+        ({"authorization": "Bearer wrong"}, {"token": KEY}, [], None),
+    ],
+)
+def test_a_key_is_taken_from_three_places(
+    headers: dict[str, str], query: dict[str, str], subprotocols: list[str], answer: str | None
+) -> None:
+    """Header, query, subprotocol; the last one is answered, or browsers end the connection."""
+    assert Guard(keys=("another key of ours", KEY)).check_key(headers, query, subprotocols) == answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "subprotocols"),
+    [
+        ({"authorization": "Bearer nonsense"}, {}, []),
+        ({"authorization": f"Basic {KEY}"}, {}, []),
+        ({}, {"token": KEY[:-1]}, []),
+        ({}, {"token": ""}, []),
+        ({}, {}, [KEY]),
+        ({}, {}, ["token"]),
+        ({}, {"token": "ключ"}, []),
+        ({}, {}, []),
+    ],
+)
+def test_no_key_no_service(headers: dict[str, str], query: dict[str, str], subprotocols: list[str]) -> None:
+    """Nothing but a whole key opens, and the error does not tell one."""
+    with pytest.raises(Unauthorized) as caught:
+        Guard(keys=(KEY,)).check_key(headers, query, subprotocols)
+    assert KEY not in caught.value.message
+
+
+def test_without_keys_nobody_needs_one() -> None:
+    """A key that nobody asked for is no mistake, and the subprotocol is still answered."""
+    assert Guard().check_key({}, {}) is None
+    assert Guard().check_key({}, {}, ["token", "whatever"]) == "token"

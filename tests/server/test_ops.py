@@ -1,0 +1,161 @@
+"""Health, metrics and the page."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.server.scripted import Server, scripted_server
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.errors import ModelUnavailable
+from whisperlivekit.server.app import ROOT
+from whisperlivekit.server.service import State
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with scripted_server() as running:
+        yield running
+
+
+class _Loading(ScriptedEngine):
+    """Loads when it is told to, or fails with the error it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = asyncio.Event()
+        self.refusal: Exception | None = None
+
+    async def load(self) -> None:
+        await self.let.wait()
+        if self.refusal:
+            raise self.refusal
+
+
+def release(server: Server, engine: _Loading) -> None:
+    server.uvicorn.servers[0].get_loop().call_soon_threadsafe(engine.let.set)
+
+
+def test_live_at_once_ready_when_loaded() -> None:
+    """While the model loads the process is live and not ready; streams are refused with the reason."""
+    engine = _Loading()
+    with scripted_server(engine, wait=False) as server:
+        assert httpx.get(f"{server.url}/live").status_code == 200
+        loading = httpx.get(f"{server.url}/ready")
+        assert (loading.status_code, loading.json()["status"]) == (503, "loading")
+        assert loading.headers["retry-after"]
+        release(server, engine)
+        server.wait_until("ready", lambda: httpx.get(f"{server.url}/ready").status_code == 200)
+        server.check_alive()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (ModelUnavailable("model.bin is broken"), "model.bin is broken"),
+        (MemoryError("no room"), "MemoryError: no room"),
+    ],
+)
+def test_a_model_that_does_not_load(refusal: Exception, reason: str) -> None:
+    """FAILED with the reason for the operator; the client learns that it is not its fault."""
+    engine = _Loading()
+    engine.refusal = refusal
+    with scripted_server(engine, wait=False) as server:
+        release(server, engine)
+        server.wait_until("failed", lambda: server.service.state is State.FAILED)
+        assert reason in server.service.failure
+        response = httpx.get(f"{server.url}/ready")
+        assert (response.status_code, response.json()["status"]) == (503, "failed")
+        assert reason not in response.text
+        assert httpx.get(f"{server.url}/live").status_code == 200
+
+
+def test_a_model_that_dies_is_not_ready() -> None:
+    """/ready asks the engine, not only whether it once loaded."""
+    engine = ScriptedEngine()
+    with scripted_server(engine) as server:
+        assert httpx.get(f"{server.url}/ready").status_code == 200
+        engine.failed = True
+        assert httpx.get(f"{server.url}/ready").json()["status"] == "failed"
+
+
+def test_a_full_server_is_not_ready() -> None:
+    """A balancer and the page see why nobody gets in."""
+    with scripted_server(max_sessions=1) as server, server.connect() as socket:
+        socket.send('{"type":"start"}')
+        socket.recv()
+        response = httpx.get(f"{server.url}/ready")
+        assert (response.status_code, response.json()["status"]) == (503, "full")
+
+
+def test_metrics_count_streams(server: Server) -> None:
+    """A stream that was served and one that was not stand in the numbers, without a word that was said."""
+    server.check_alive()
+    with server.connect() as socket:
+        socket.send("garbage")
+        list(_rest(socket))
+    server.wait_until("both are over", lambda: server.service.streams == 0)
+    text = httpx.get(f"{server.url}/metrics").text
+    assert 'whisperlivekit_sessions_opened_total{protocol="native"}' in text
+    assert 'whisperlivekit_sessions_closed_total{code="ok"}' in text
+    assert 'whisperlivekit_sessions_closed_total{code="bad_message"} 1.0' in text
+    assert "whisperlivekit_sessions 0.0" in text
+    assert "раз" not in text
+
+
+def _rest(socket: object) -> Iterator[object]:
+    from websockets.exceptions import ConnectionClosed
+
+    try:
+        while True:
+            yield socket.recv(timeout=5)  # type: ignore[attr-defined]
+    except ConnectionClosed:
+        return
+
+
+def test_nothing_said_is_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """One line when a session opens and one when it closes, with totals; no words."""
+    with caplog.at_level("INFO"):
+        server.transcript()
+        server.wait_until("closed", lambda: "session closed" in caplog.text)
+    lines = [record for record in caplog.records if record.name.startswith("whisperlivekit")]
+    assert [record.getMessage() for record in lines] == ["session opened", "session closed"]
+    assert vars(lines[1])["words"] == 3
+    assert vars(lines[1])["audio_s"] == 1.2
+    assert "раз" not in caplog.text
+
+
+def test_the_page_is_served_with_its_headers(server: Server) -> None:
+    """The page and all it loads come from here, under a policy that lets nothing else in."""
+    page = httpx.get(f"{server.url}/")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "microphone=(self)" in page.headers["permissions-policy"]
+    sources = re.findall(r'(?:src|href)="([^"#][^"]*)"', page.text)
+    assert sources
+    for source in sources:
+        if source.startswith("data:"):
+            continue
+        assert not source.startswith(("http:", "https:", "//")), source
+        assert httpx.get(f"{server.url}/{source.removeprefix('/').removeprefix('./')}").status_code == 200
+    script = httpx.get(f"{server.url}/app.js")
+    assert "javascript" in script.headers["content-type"]
+    again = httpx.get(f"{server.url}/app.js", headers={"if-none-match": script.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/../pyproject.toml", "/%2e%2e/pyproject.toml", "/docs", "/openapi.json"])
+def test_nothing_else_is_served(server: Server, path: str) -> None:
+    """Neither files beside web/ nor FastAPI's own pages."""
+    assert (ROOT / "pyproject.toml").is_file()
+    assert httpx.get(f"{server.url}{path}").status_code == 404
+
+
+def test_the_page_does_not_run_inline_scripts() -> None:
+    """The policy forbids them, so the page must have none."""
+    html = (ROOT / "web" / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>", html)
+    assert not re.search(r"<style|\sstyle=|\son\w+=", html)

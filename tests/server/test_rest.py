@@ -1,0 +1,180 @@
+"""Files over HTTP."""
+
+import io
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from tests.server.scripted import LOUD, Server, scripted_server
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.errors import ModelUnavailable
+from whisperlivekit.server import rest
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with scripted_server() as running:
+        yield running
+
+
+def wav(seconds: int = 2) -> bytes:
+    buffer = io.BytesIO()
+    samples = np.tile(np.frombuffer(LOUD, "<i2"), seconds)
+    soundfile.write(buffer, samples, 16_000, format="WAV")
+    return buffer.getvalue()
+
+
+def post(server: Server, content: bytes | None = None, **fields: str) -> httpx.Response:
+    files = {"file": ("speech.wav", wav() if content is None else content)}
+    return httpx.post(f"{server.url}/v1/audio/transcriptions", files=files, data=fields, timeout=20)
+
+
+def test_json_is_the_default(server: Server) -> None:
+    """The text, as OpenAI's clients expect it; the fields that choose a model are taken."""
+    response = post(server, model="whisper-1", temperature="0", language="ru")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {"text": "раз два три четыре пять"}
+
+
+def test_all_formats(server: Server) -> None:
+    """text, srt, vtt and verbose_json say the same words with their times."""
+    assert post(server, response_format="text").text == "раз два три четыре пять\n"
+    srt = post(server, response_format="srt")
+    assert srt.text.startswith("1\n00:00:00,000 --> 00:00:02,000\nраз два три четыре пять\n")
+    vtt = post(server, response_format="vtt")
+    assert vtt.text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nраз два")
+    assert vtt.headers["content-type"].startswith("text/vtt")
+    verbose = post(server, response_format="verbose_json").json()
+    assert verbose["language"] == "russian"
+    assert verbose["duration"] == 2.0
+    assert verbose["text"] == "раз два три четыре пять"
+    assert [word["word"] for word in verbose["words"]] == verbose["text"].split()
+    assert verbose["words"][1] == {"word": "два", "start": 0.4, "end": 0.8, "probability": 0.9}
+    assert "".join(segment["text"] for segment in verbose["segments"]).strip() == verbose["text"]
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "status_and_code", "found"),
+    [
+        (b"no audio", {}, (415, "bad_audio"), "not a media file"),
+        (b"", {}, (415, "bad_audio"), "empty"),
+        (None, {"response_format": "xml"}, (400, "bad_message"), "expected one of json, text, srt, vtt, verbose_json"),
+        (None, {"language": "russian"}, (415, "unsupported_format"), 'did you mean "ru"'),
+        (None, {"promt": "x"}, (400, "bad_message"), "promt is an unknown field"),
+        (None, {"prompt": "x" * 1001}, (400, "bad_message"), "prompt is text of 1001 characters"),
+    ],
+)
+def test_bad_requests(
+    server: Server, content: bytes | None, fields: dict[str, str], status_and_code: tuple[int, str], found: str
+) -> None:
+    """What is wrong, in the shape that OpenAI's clients read."""
+    response = post(server, content, **fields)
+    error: dict[str, Any] = response.json()["error"]
+    assert (response.status_code, error["code"]) == status_and_code
+    assert error["type"] == "invalid_request_error"
+    assert found in error["message"]
+    assert server.service.streams == server.service.admission.live == 0
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        {"data": {"model": "x"}},
+        {"content": b"--", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+        {"content": b"{}", "headers": {"content-type": "application/json"}},
+        {"content": b"", "headers": {"content-type": "multipart/form-data"}},
+    ],
+)
+def test_what_is_no_form_with_a_file(server: Server, request_of: dict[str, Any]) -> None:
+    """Any other body is a 400 with a reason."""
+    response = httpx.post(f"{server.url}/v1/audio/transcriptions", **request_of)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "bad_message"
+
+
+def test_a_body_that_is_too_big(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused by its declared length, or as soon as more has come than allowed."""
+    monkeypatch.setattr(rest, "MAX_UPLOAD_BYTES", 1_000)
+    declared = post(server)
+    assert (declared.status_code, declared.json()["error"]["code"]) == (413, "message_too_big")
+
+    def endless() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(10):
+            yield bytes(1_000)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    try:
+        streamed = httpx.post(f"{server.url}/v1/audio/transcriptions", content=endless(), headers=headers)
+    except httpx.TransportError:
+        return  # The answer came while the body was still being sent; the client stumbled over its own write.
+    assert streamed.status_code == 413
+
+
+def test_a_key_is_asked_for() -> None:
+    """As on the WebSocket: 401 without the key."""
+    key = "0123456789abcdef"
+    with scripted_server(api_keys=key) as server:
+        assert post(server).status_code == 401
+        files = {"file": ("speech.wav", wav())}
+        headers = {"Authorization": f"Bearer {key}"}
+        address = f"{server.url}/v1/audio/transcriptions"
+        assert httpx.post(address, files=files, headers=headers, timeout=20).status_code == 200
+
+
+def test_a_full_server_refuses_a_file() -> None:
+    """A file takes the place of a stream: 503 with Retry-After."""
+    with scripted_server(max_sessions=1) as server, server.connect() as socket:
+        socket.send('{"type":"start"}')
+        socket.recv()
+        response = post(server)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "5"
+        assert response.json()["error"]["code"] == "server_full"
+
+
+def test_a_dead_engine_is_a_503() -> None:
+    """The model fails under a file."""
+    engine = ScriptedEngine()
+    with scripted_server(engine) as server:
+        engine.error = ModelUnavailable("the model does not serve any more")
+        response = post(server)
+        assert response.status_code == 503
+        assert response.json()["error"] == {
+            "message": "the model does not serve any more",
+            "type": "server_error",
+            "param": None,
+            "code": "model_unavailable",
+        }
+
+
+def test_a_client_that_hangs_up_is_not_served() -> None:
+    """Nobody reads the answer: the work is given up and its place is free."""
+    with scripted_server(ScriptedEngine(delay_s=0.2)) as server:
+        client = httpx.Client()
+        failed = threading.Event()
+
+        def ask() -> None:
+            try:
+                client.post(
+                    f"{server.url}/v1/audio/transcriptions",
+                    files={"file": ("a.wav", wav(120))},
+                    timeout=httpx.Timeout(0.6),
+                )
+            except httpx.TransportError:
+                failed.set()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        server.wait_until("the file is being served", lambda: server.service.streams == 1)
+        asking.join(10)
+        client.close()
+        assert failed.is_set()
+        server.wait_until("the file is given up", lambda: server.service.streams == 0, within_s=3)
+        assert server.service.admission.live == 0

@@ -1,0 +1,415 @@
+"""WebSockets: the pump, its limits, and what clients do wrong."""
+
+import asyncio
+import json
+import socket as sockets
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.server.scripted import LOUD, QUIET, Server, scripted_server, told
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.errors import DecodeFailed, ModelUnavailable
+from whisperlivekit.server import socket as pump
+from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
+
+START = '{"type":"start"}'
+STOP = '{"type":"stop"}'
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with scripted_server() as running:
+        yield running
+
+
+def ended(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+    """The events up to the end, and the close code."""
+    events = told_or_cut(socket)
+    return events, socket.close_code
+
+
+def told_or_cut(socket: ClientConnection) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    try:
+        while True:
+            events.append(json.loads(socket.recv(timeout=10)))
+    except ConnectionClosed:
+        return events
+
+
+# --------------------------------------------------------------------------------------------------------- sessions
+
+
+def test_a_stream_from_start_to_stop(server: Server) -> None:
+    """Ready, the words, done with totals, close 1000; numbers without a hole."""
+    with server.connect() as socket:
+        socket.send('{"type":"start","language":"ru"}')
+        for at in range(0, len(LOUD), 3_200):
+            socket.send(LOUD[at : at + 3_200])
+        socket.send(QUIET)
+        socket.send(STOP)
+        events, code = ended(socket)
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "ready"
+    assert events[0] | {"session": "?"} == {
+        "type": "ready",
+        "seq": 0,
+        "session": "?",
+        "protocol": 1,
+        "model": "base",
+        "language": "ru",
+        "position": 0,
+        "max_message_bytes": MAX_MESSAGE_BYTES,
+    }
+    assert {"speech_started", "committed", "speech_stopped", "utterance_ended"} < set(kinds)
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    assert kinds[-1] == "done"
+    assert events[-1]["audio_s"] == 2.0
+    assert events[-1]["words"] == sum(len(event["words"]) for event in events if event["type"] == "committed") > 0
+    assert code == 1000
+
+
+def test_two_streams_do_not_meet(server: Server) -> None:
+    """Each has its own session, clock and words."""
+    with server.connect() as first, server.connect() as second:
+        first.send(START)
+        second.send('{"type":"start","language":"auto"}')
+        first.send(LOUD)
+        second.send(QUIET)
+        first.send(STOP)
+        second.send(STOP)
+        one, two = told(first), told(second)
+    assert one[0]["session"] != two[0]["session"]
+    assert (one[0]["language"], two[0]["language"]) == ("ru", None)
+    assert one[-1]["words"] > 0
+    assert two[-1]["words"] == 0
+
+
+def test_flush_is_answered(server: Server) -> None:
+    """Everything heard before a flush is committed, then flushed comes; the stream goes on."""
+    with server.connect() as socket:
+        socket.send(START)
+        socket.send(LOUD)
+        socket.send('{"type":"flush"}')
+        events: list[dict[str, Any]] = []
+        while not events or events[-1]["type"] != "flushed":
+            events.append(json.loads(socket.recv(timeout=5)))
+        assert events[-1]["at"] == 1.0
+        assert "committed" in [event["type"] for event in events]
+        socket.send(STOP)
+        assert told(socket)[-1]["audio_s"] == 1.0
+
+
+def test_a_resumed_stream_keeps_its_clock(server: Server) -> None:
+    """Positions go on from where the client says; any worker could take it."""
+    with server.connect() as socket:
+        socket.send(json.dumps({"type": "start", "resume": {"session": "x", "position": 160_000}}))
+        socket.send(LOUD)
+        socket.send(STOP)
+        events = told(socket)
+    assert events[0]["position"] == 160_000
+    assert all(event["start"] >= 10.0 for event in events if event["type"] == "committed")
+    assert events[-1]["audio_s"] == 1.0
+
+
+def test_a_client_that_just_goes_leaves_nothing(server: Server) -> None:
+    """A lost connection ends its session."""
+    with server.connect() as socket:
+        socket.send(START)
+        socket.recv()
+        socket.send(LOUD)
+        assert server.service.streams == 1
+        # Not a close frame: the network is gone.
+        socket.socket.shutdown(sockets.SHUT_RDWR)
+    server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
+    assert server.service.admission.live == 0
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "close_code", "found"),
+    [
+        (["{garbage"], "bad_message", 1007, "not JSON"),
+        ([b"\0\0" * 100], "bad_message", 1007, "200 bytes of audio before the start"),
+        ([START, bytes(1001)], "bad_audio", 1007, "1001 bytes, expected a multiple of 2"),
+        (['{"type":"start","encoding":"opus"}'], "unsupported_format", 1003, "one of pcm_s16le"),
+        (['{"type":"start","sample_rate":200}'], "unsupported_format", 1003, "from 8000 to 192000"),
+        ([START, "привет"], "bad_message", 1007, "text of 6 characters that is not JSON"),
+        ([START, START], "bad_message", 1007, "second start"),
+        ([START, bytes(MAX_MESSAGE_BYTES + 2)], "message_too_big", 1009, f"expected up to {MAX_MESSAGE_BYTES}"),
+        (['{"type":"start","prompt":"' + "я" * 700_000], "message_too_big", 1009, "expected up to"),
+    ],
+    ids=["garbage", "no start", "odd frame", "encoding", "200 Hz", "text for audio", "two starts", "big", "big text"],
+)
+def test_bad_input_is_told_and_closed(
+    server: Server, messages: list[str | bytes], code: str, close_code: int, found: str
+) -> None:
+    """Each mistake of a client: an error event that says what is wrong, the right close code, a server that lives."""
+    with server.connect() as socket:
+        for message in messages:
+            socket.send(message)
+        events, closed = ended(socket)
+    assert events[-1]["type"] == "error"
+    assert events[-1]["code"] == code
+    assert found in events[-1]["message"]
+    assert closed == close_code
+    server.check_alive()
+
+
+def test_a_20_mb_frame_ends_cleanly(server: Server) -> None:
+    """Far above every limit: close code 1009 reaches the client, memory is not taken, the server lives."""
+    with server.connect() as socket:
+        socket.send(START)
+        socket.recv()
+        with suppress(ConnectionClosed):
+            socket.send(bytes(20_000_000))
+        _, closed = ended(socket)
+    assert closed == 1009
+    server.check_alive()
+
+
+def test_what_was_said_before_a_mistake_is_not_lost(server: Server) -> None:
+    """The words of good audio come before the error of a bad frame; there is no done."""
+    with server.connect() as socket:
+        socket.send(START)
+        socket.send(LOUD)
+        socket.send(bytes(3))
+        events, _ = ended(socket)
+    kinds = [event["type"] for event in events]
+    assert "committed" in kinds
+    assert kinds[-1] == "error"
+    assert "done" not in kinds
+
+
+def test_who_says_nothing_is_closed(server: Server) -> None:
+    """Connect and stay silent: an error and close 1008 after the first-message timeout."""
+    with limits(server, first_message_s=0.2), server.connect() as socket:
+        events, closed = ended(socket)
+    assert [event["code"] for event in events] == ["timed_out"]
+    assert "no first message within 0.2 s" in events[0]["message"]
+    assert closed == 1008
+    server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
+
+
+@contextmanager
+def limits(server: Server, **shorter: float) -> Iterator[None]:
+    """Shorter times for one test."""
+    usual = server.service.limits
+    server.service.limits = replace(usual, **shorter)
+    yield
+    server.service.limits = usual
+
+
+def test_who_stops_sending_audio_is_closed(server: Server) -> None:
+    """No audio for the idle time: its words, an error, close 1008. Flushes are no audio."""
+    with limits(server, idle_s=0.4), server.connect() as socket:
+        socket.send(START)
+        socket.send(LOUD)
+        time.sleep(0.2)
+        socket.send('{"type":"flush"}')
+        began = time.monotonic()
+        events, closed = ended(socket)
+        waited = time.monotonic() - began
+    assert events[-1]["code"] == "timed_out"
+    assert "committed" in [event["type"] for event in events]
+    assert closed == 1008
+    assert waited < 0.38
+
+
+def test_a_session_does_not_last_for_ever(server: Server) -> None:
+    """The longest session ends with its words and an error, whoever still talks."""
+    with limits(server, session_s=0.3), server.connect() as socket:
+        socket.send(START)
+        socket.send(LOUD)
+        events, closed = ended(socket)
+    assert "the longest allowed" in events[-1]["message"]
+    assert "committed" in [event["type"] for event in events]
+    assert closed == 1008
+
+
+def test_a_client_that_does_not_read_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends and never reads: its connection ends, also when not even the error can be sent."""
+    monkeypatch.setattr(pump, "GOODBYE_S", 0.1)
+    monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.3)
+    with scripted_server(_Chatty()) as server, limits(server, send_s=0.3), sockets.socket() as raw:
+        raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", server.port))
+        raw.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        raw.sendall(_masked(START.encode(), 1))
+        raw.settimeout(0.2)
+        deadline = time.monotonic() + 15
+        gone = False
+        while not gone:
+            assert time.monotonic() < deadline, "the server keeps a client that does not read"
+            try:
+                raw.sendall(_masked(LOUD, 2))
+            except TimeoutError:
+                pass  # Back-pressure: the server does not take our audio any more.
+            except OSError:
+                gone = True
+        server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
+        server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)
+
+
+class _Chatty(ScriptedEngine):
+    """Has a lot to say: fills any socket's buffers."""
+
+    def __init__(self) -> None:
+        super().__init__(script=("слово" * 4_000,))
+
+
+def _masked(payload: bytes, opcode: int) -> bytes:
+    """A client's frame, with the mask 0."""
+    length = struct.pack("!BH", 0x80 | 126, len(payload)) if len(payload) < 65_536 else b""
+    return bytes([0x80 | opcode]) + length + bytes(4) + payload
+
+
+# ----------------------------------------------------------------------------------------------------------- refusals
+
+
+def refused(server: Server, **options: Any) -> tuple[int, dict[str, Any], str | None]:
+    with pytest.raises(InvalidStatus) as caught:
+        server.connect(**options)
+    response = caught.value.response
+    return response.status_code, json.loads(response.body or b"{}"), response.headers.get("retry-after")
+
+
+def test_a_full_server_says_so_before_it_accepts() -> None:
+    """503 with Retry-After instead of a connection that dies; a leaver makes room."""
+    with scripted_server(max_sessions=1) as server:
+        with server.connect() as socket:
+            socket.send(START)
+            socket.recv()
+            status, body, retry = refused(server)
+            assert (status, body["code"]) == (503, "server_full")
+            assert "1 streams are live, this server takes 1" in body["message"]
+            assert retry == "5"
+        server.wait_until("the leaver is gone", lambda: server.service.streams == 0)
+        server.check_alive()
+
+
+def test_a_page_from_elsewhere_is_refused() -> None:
+    """Other origins get 403; the own page, allowed pages and programs come in."""
+    with scripted_server(allowed_origins="https://ours.example") as server:
+        assert refused(server, origin="https://evil.example")[:2] == (
+            403,
+            {
+                "code": "forbidden_origin",
+                "message": "a page of https://evil.example asked, expected the server's own page or an origin in "
+                "WLK_ALLOWED_ORIGINS",
+            },
+        )
+        for origin in (f"http://127.0.0.1:{server.port}", "https://ours.example", None):
+            with server.connect(origin=origin) as socket:
+                socket.send(START)
+                assert json.loads(socket.recv())["type"] == "ready"
+
+
+def test_keys_are_asked_for() -> None:
+    """Without a key 401; with it in any of the three places a session."""
+    key = "0123456789abcdef"
+    with scripted_server(api_keys=key) as server:
+        assert refused(server)[0] == 401
+        assert refused(server, additional_headers={"Authorization": "Bearer wrong"})[0] == 401
+        with server.connect(additional_headers={"Authorization": f"Bearer {key}"}) as socket:
+            socket.send(START)
+            assert json.loads(socket.recv())["type"] == "ready"
+        with server.connect(subprotocols=["token", key]) as socket:
+            assert socket.subprotocol == "token"
+            socket.send(START)
+            assert json.loads(socket.recv())["type"] == "ready"
+
+
+def test_a_wrong_address_is_not_found(server: Server) -> None:
+    """A WebSocket that nobody serves is a 404, not a failure of the server."""
+    with pytest.raises(InvalidStatus) as caught:
+        connect(f"ws://127.0.0.1:{server.port}/asr")
+    assert caught.value.response.status_code == 404
+
+
+# -------------------------------------------------------------------------------------------------- faults and drain
+
+
+def test_a_dead_engine_is_told() -> None:
+    """The model fails under a stream: model_unavailable, close 1011, and the worker takes nobody any more."""
+    engine = ScriptedEngine()
+    with scripted_server(engine) as server:
+        with server.connect() as socket:
+            socket.send(START)
+            socket.recv()
+            engine.error = ModelUnavailable("the model does not serve any more")
+            engine.failed = True
+            socket.send(LOUD)
+            events, closed = ended(socket)
+        assert events[-1]["code"] == "model_unavailable"
+        assert closed == 1011
+        assert refused(server)[0] == 503
+
+
+def test_a_failed_decode_is_a_gap_not_an_end() -> None:
+    """Audio that the model fails on is named, and the stream goes on to its done."""
+    with scripted_server(_Failing()) as server, server.connect() as socket:
+        socket.send(START)
+        socket.send(LOUD)
+        socket.send(STOP)
+        events, closed = ended(socket)
+    assert [event["reason"] for event in events if event["type"] == "gap"] == ["decode_failed"]
+    assert events[-1]["gap_s"] > 0
+    assert closed == 1000
+
+
+class _Failing(ScriptedEngine):
+    """A model that fails on everything, and lives."""
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        raise DecodeFailed("the model failed")
+
+
+def test_an_unexpected_failure_is_ours(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    """A mistake in our own code: internal_error, close 1011, no details, and the server lives."""
+    with monkeypatch.context() as patch:
+        patch.setattr(server.service, "start_session", lambda start: 1 / 0)
+        with server.connect() as socket:
+            socket.send(START)
+            events, closed = ended(socket)
+    assert [event["code"] for event in events] == ["internal_error"]
+    assert "division" not in events[0]["message"]
+    assert closed == 1011
+    server.check_alive()
+
+
+def test_a_draining_worker_sends_its_streams_away() -> None:
+    """draining, the words that were heard, shutting_down, close 1012; a stream that has said stop ends well."""
+    with scripted_server(ScriptedEngine(delay_s=0.3)) as server, server.connect() as going, server.connect() as ending:
+        for socket in (going, ending):
+            socket.send(START)
+            socket.send(LOUD)
+        ending.send(STOP)
+        assert json.loads(going.recv())["type"] == "ready"
+        server.wait_until("both are live", lambda: server.service.streams == 2)
+        time.sleep(0.1)  # The stop has been read.
+        loop = next(iter(server.uvicorn.servers)).get_loop()
+        drained = asyncio.run_coroutine_threadsafe(server.service.drain(5.0), loop)
+        events, closed = ended(going)
+        others, others_closed = ended(ending)
+        drained.result(5)
+        assert refused(server)[1]["code"] == "shutting_down"
+    kinds = [event["type"] for event in events]
+    assert "draining" in kinds
+    assert (events[-1]["type"], events[-1]["code"]) == ("error", "shutting_down")
+    assert closed == 1012
+    assert (others[-1]["type"], others_closed) == ("done", 1000)
