@@ -1,0 +1,93 @@
+"""Starting the server."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.serving import ROOT, free_port
+from whisperlivekit.errors import StartError
+from whisperlivekit.server.launch import need_free_port
+
+LIGHT = """
+import sys
+from whisperlivekit.server import launch
+app = launch.build()
+maps = open('/proc/self/maps').read()
+heavy = {"torch", "ctranslate2", "onnxruntime", "faster_whisper", "av", "soundfile", "librosa"} & set(sys.modules)
+assert not heavy, heavy
+assert not [name for name in ("libtorch", "libcuda", "ctranslate2", "onnxruntime") if name in maps]
+assert {route.path for route in app.routes} >= {"/ws", "/live", "/ready", "/metrics", "/v1/audio/transcriptions"}
+"""
+
+
+def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_named() -> None:
+    """The error says which port and what helps; a free one is no error."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"cannot listen on port {port} of 127.0.0.1: another program uses it"):
+            need_free_port("127.0.0.1", port)
+    need_free_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_named(host: str) -> None:
+    """An address this machine does not have is an operator's mistake with a clear message."""
+    with pytest.raises(StartError, match="this machine has no such address: set WLK_HOST"):
+        need_free_port(host, free_port())
+
+
+def test_a_taken_port_ends_the_program(tmp_path: Path) -> None:
+    """``python -m whisperlivekit.basic_server`` prints the reason, no traceback, and exits 2."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        model_dir = str(ROOT / "models")
+        done = run(
+            "-m", "whisperlivekit.basic_server", cwd=tmp_path, WLK_PORT=port, WLK_MODEL="base", WLK_MODEL_DIR=model_dir
+        )
+    assert done.returncode == 2
+    assert f"port {port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_settings_end_the_program(tmp_path: Path) -> None:
+    """Also for who starts Gunicorn by hand: the variable, what was found, no traceback of ours."""
+    for arguments in (("-m", "whisperlivekit.basic_server"), ("-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"))):
+        done = run(*arguments, cwd=tmp_path, WLK_PORT="many")
+        assert done.returncode != 0
+        assert "WLK_PORT=many" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_missing_model_ends_the_program(tmp_path: Path) -> None:
+    """Before any worker is started, with what to do."""
+    for arguments in (("-m", "whisperlivekit.basic_server"), ("-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"))):
+        done = run(*arguments, cwd=tmp_path, WLK_PORT=str(free_port()), WLK_MODEL="base")
+        assert done.returncode == 2
+        assert "base" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_application_is_light(tmp_path: Path) -> None:
+    """What the master imports before the fork loads no model library, and no reader of files."""
+    done = run("-c", LIGHT, cwd=tmp_path, WLK_MODEL="base")
+    assert done.returncode == 0, done.stderr
