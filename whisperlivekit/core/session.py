@@ -53,6 +53,8 @@ class SessionConfig:
 
     step_s: float = 0.5
     """New audio, in seconds, before the tail is decoded again."""
+    first_step_s: float = 0.9
+    """Audio of an utterance, pre-roll included, before it is decoded for the first time."""
     frame_threshold: int = 25
     """See ``CommitPolicy``."""
     speech_threshold: float = 0.5
@@ -292,7 +294,9 @@ class Session:
     # ---- utterances
 
     def _open(self, at: int, anchors: list[Word] | None = None) -> None:
-        self._utterances.append(Utterance(start=at, window_start=at, anchors=anchors or [], decoded_to=at))
+        # The first step is longer: of a syllable or two the decoder makes a word that is not there.
+        first = at + to_samples(self._config.first_step_s) - self._step
+        self._utterances.append(Utterance(start=at, window_start=at, anchors=anchors or [], decoded_to=max(at, first)))
 
     def _end(self, end: int, speech_end: int) -> None:
         utterance = self._utterances[-1]
@@ -344,6 +348,7 @@ class Session:
             if self._request is not None:
                 self._request = None
             self._utterances.popleft()
+            self._policy.reset()
             self._advance(utterance.end)
             self._commit(utterance, len(utterance.tail))
             self._speech += utterance.end - utterance.start

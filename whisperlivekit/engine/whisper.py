@@ -1,8 +1,9 @@
 """Whisper on CTranslate2: a batch of decode requests in, hypotheses out. The only module that imports ctranslate2.
 
-Each request's audio is encoded with a few seconds of silence after it instead of being padded to 30 s: the encoder
-takes any length, and its cost falls with it. The price is that the decoder, trained on 30 s, ends its text less
-reliably; the token budget and the loop guard below answer for that.
+Each request's audio is encoded with a second of silence after it instead of being padded to 30 s: the encoder takes
+any length, and its cost falls with it. Alone that makes the decoder, trained on 30 s, loop where an unfinished word
+should end the text: it misses the far silence that it knows. So the last encoder frames of 30 s of silence, computed
+once, are put behind every window (docs/decisions.md has the figures).
 """
 
 import re
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE
 
-PADDING_S = 3.0
-"""Silence after the audio. Tried 1, 2 and 3 s: less makes the decoder loop on unfinished words."""
+PADDING_S = 1.0
+"""Silence encoded after the audio. Tried 0 to 5 s with and without ``TAIL_FRAMES``: below 1 s words are invented."""
 
-LONG_PADDING_S = 30.0
-"""The length a window that looped is padded to: what the model was trained on."""
+TAIL_FRAMES = 50
+"""Encoder frames of far silence behind every window. Tried 5 to 400: fewer let the decoder loop, more add nothing."""
+
+CONTEXT_S = 30
+"""Source: what Whisper was trained on."""
 
 TOKENS = 4
 TOKENS_PER_SECOND = 9
@@ -92,6 +96,8 @@ class WhisperModel:
         self._new_tokenizer = Tokenizer
         self._tokenizers: dict[str, Any] = {}
         self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
+        silence = np.zeros(CONTEXT_S * SAMPLE_RATE, np.float32)
+        self._tail = self._encode_bare([silence], 0.0)[:, -TAIL_FRAMES:] if TAIL_FRAMES else None
 
     def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         """The hypotheses of the requests, in their order."""
@@ -112,7 +118,7 @@ class WhisperModel:
     # ---- one group: same language, same prompt length, same options
 
     def _decode(self, requests: list[DecodeRequest], language: str, final: bool) -> list[Hypothesis]:
-        encoded = self._encode([request.samples for request in requests], PADDING_S)
+        encoded = self._encode([request.samples for request in requests])
         tokens = [self._tokens(request, language) for request in requests]
         generated = self._generate(encoded, requests, tokens, final)
         texts: list[list[int]] = []
@@ -136,16 +142,24 @@ class WhisperModel:
             for request, result, (words, count), loop in zip(requests, generated, aligned, looped, strict=True)
         ]
 
-    def _encode(self, audio: Sequence[NDArray[np.float32]], padding_s: float) -> Any:
-        """Encoder output of a batch, padded with silence to one even length."""
+    def _encode(self, audio: Sequence[NDArray[np.float32]]) -> Any:
+        """Encoder output of a batch, with near and far silence behind it."""
+        encoded = self._encode_bare(audio, PADDING_S)
+        if self._tail is not None:
+            encoded = np.concatenate([encoded, np.repeat(self._tail, len(audio), axis=0)], axis=1)
+        return self._ctranslate2.StorageView.from_array(np.ascontiguousarray(encoded))
+
+    def _encode_bare(self, audio: Sequence[NDArray[np.float32]], padding_s: float) -> NDArray[np.float32]:
+        """float32[batch, frames, width]: the audio padded with silence to one length, up to 30 s."""
         length = max(len(samples) for samples in audio) + round(padding_s * SAMPLE_RATE)
-        length = min(length, 30 * SAMPLE_RATE) // ENCODER_FRAME * ENCODER_FRAME
+        length = min(length, CONTEXT_S * SAMPLE_RATE) // ENCODER_FRAME * ENCODER_FRAME
         features = np.empty((len(audio), self._model.n_mels, length // HOP), np.float32)
         for row, samples in zip(features, audio, strict=True):
             padded = np.zeros(length, np.float32)
             padded[: len(samples)] = samples[:length]
             row[:] = self._features(padded, padding=0)[:, : length // HOP]
-        return self._model.encode(self._ctranslate2.StorageView.from_array(features))
+        view = self._ctranslate2.StorageView.from_array(features)
+        return np.asarray(self._model.encode(view, to_cpu=True)).astype(np.float32, copy=False)
 
     def _generate(self, encoded: Any, requests: list[DecodeRequest], tokens: list[_Tokens], final: bool) -> list[Any]:
         longest = max(len(own.prompt) + len(own.prefix) + _budget(r) for r, own in zip(requests, tokens, strict=True))
@@ -246,7 +260,7 @@ class WhisperModel:
     def _detect(self, request: DecodeRequest) -> str:
         if not self._model.is_multilingual:
             return "en"
-        encoded = self._encode([request.samples], PADDING_S)
+        encoded = self._encode([request.samples])
         token: str = self._model.detect_language(encoded)[0][0][0]
         return token.strip("<|>")
 
