@@ -143,14 +143,6 @@ def test_metrics_are_of_all_workers(server: Server, speech: bytes) -> None:
     assert len(opened_counts) == 1
 
 
-def test_a_killed_worker_is_replaced(server: Server) -> None:
-    """A worker that dies takes its streams with it, but not the server; the new one gets ready."""
-    victim = server.workers()[0].pid
-    os.kill(victim, signal.SIGKILL)
-    wait_until("a new worker", lambda: len(server.workers()) == 2 and victim not in pids(server), 20)
-    wait_until("both ready", lambda: "whisperlivekit_ready_workers 2.0" in httpx.get(f"{server.url}/metrics").text, 60)
-
-
 def pids(server: Server) -> set[int]:
     return {worker.pid for worker in server.workers()}
 

@@ -13,6 +13,7 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     - After a message that is too big it closes the TCP connection at once. The rest of the message, still on its way,
       makes the kernel reset the connection, and the client may never see the close frame with code 1009. Here the rest
       is read and thrown away for a while.
+    - Text that is not UTF-8 is the client's mistake, not an exception for the log.
     - It waits for its write buffer to empty before it closes. With a client that does not read that is for ever, and
       so is its memory. Here the transport is aborted after a while.
     """
@@ -36,6 +37,18 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         # As long as there is a close_timer, uvicorn leaves the transport to it.
         self._abort_later()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                # uvicorn would write a traceback into the log for every client that sends rubbish.
+                self.frames = []
+                self.conn.fail(1007, "text that is not UTF-8")
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def handle_events(self) -> None:
         # Frames after one that broke the protocol mean nothing.

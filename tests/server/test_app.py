@@ -1,0 +1,68 @@
+"""The application as a whole."""
+
+from starlette.testclient import TestClient
+
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.server.app import create_app
+from whisperlivekit.server.service import State
+from whisperlivekit.settings import Settings
+
+
+class _Counted(ScriptedEngine):
+    """Notes its life."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__()
+        self.notes = notes
+        notes.append("made")
+
+    async def load(self) -> None:
+        self.notes.append("loaded")
+
+    def close(self) -> None:
+        self.notes.append("closed")
+
+
+def test_the_engine_lives_as_long_as_the_lifespan() -> None:
+    """Making the application makes no engine: a master may do it before it forks. The lifespan loads and closes it."""
+    notes: list[str] = []
+    workers: list[int] = []
+
+    def make(worker: int) -> _Counted:
+        workers.append(worker)
+        return _Counted(notes)
+
+    app = create_app(Settings(_env_file=None, model="base"), make, page=None)
+    assert notes == []
+    app.state.service.worker = 3
+    with TestClient(app) as client:
+        assert client.get("/live").text == "live\n"
+        while client.get("/ready").status_code != 200:
+            pass
+        assert notes == ["made", "loaded"]
+    assert notes == ["made", "loaded", "closed"]
+    assert workers == [3]
+
+
+def test_applications_do_not_meet() -> None:
+    """No state at module level: two in one process count apart."""
+    settings = Settings(_env_file=None, model="base")
+    first, second = (create_app(settings, lambda _: ScriptedEngine(), page=None) for _ in range(2))
+    with TestClient(first) as client:
+        while client.get("/ready").status_code != 200:
+            pass
+        with client.websocket_connect("/ws") as socket:
+            socket.send_text('{"type":"start"}')
+            assert socket.receive_json()["type"] == "ready"
+        assert first.state.service.served == 1
+    assert second.state.service.served == 0
+    assert second.state.service.state is State.LOADING
+
+
+def test_every_answer_has_the_security_headers() -> None:
+    """Also errors and addresses that do not exist."""
+    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
+    with TestClient(app) as client:
+        for answer in (client.get("/live"), client.get("/nothing"), client.post("/v1/audio/transcriptions")):
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,131 @@
+"""The state of a worker process."""
+
+import asyncio
+
+import pytest
+
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.errors import ModelFileError, ModelUnavailable, NoCapacity, ShuttingDown, WhisperLiveKitError
+from whisperlivekit.server.service import Service, State, new_session_id
+from whisperlivekit.settings import Settings
+
+
+class _Stream:
+    """Ends when it is asked to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    def drain(self) -> None:
+        self.asked.set()
+
+
+def service(engine: ScriptedEngine | Exception | None = None, max_sessions: int = 0) -> Service:
+    def make(_: int) -> ScriptedEngine:
+        if isinstance(engine, Exception):
+            raise engine
+        return engine or ScriptedEngine()
+
+    return Service(Settings(_env_file=None, model="base", max_sessions=max_sessions), make)
+
+
+def refusal_of(subject: Service) -> type[WhisperLiveKitError]:
+    with pytest.raises(WhisperLiveKitError) as caught:
+        subject.admit("a")
+    assert subject.served == subject.admission.live == 0
+    return caught.type
+
+
+def test_from_loading_to_draining() -> None:
+    """Streams are taken between the end of loading and the beginning of the end."""
+
+    async def live() -> None:
+        subject = service()
+        states = [subject.state]
+        assert refusal_of(subject) is ModelUnavailable
+        await subject.load()
+        states.append(subject.state)
+        subject.admit("a").leave()
+        assert subject.served == 1
+        await subject.drain(1.0)
+        states.append(subject.state)
+        assert states == [State.LOADING, State.READY, State.DRAINING]
+        with pytest.raises(ShuttingDown):
+            subject.admit("a")
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("error", [ModelFileError("model.bin is missing"), OSError("model.bin is missing")])
+def test_an_engine_that_cannot_be_made(error: Exception) -> None:
+    """Whatever its libraries raise: FAILED, with the reason for who ends the process."""
+    subject = service(error)
+    asyncio.run(subject.load())
+    assert subject.state is State.FAILED
+    assert "model.bin is missing" in subject.failure
+    assert not subject.was_ready
+    assert refusal_of(subject) is ModelUnavailable
+
+
+def test_an_engine_that_dies() -> None:
+    """READY is asked of the engine each time."""
+    engine = ScriptedEngine()
+    subject = service(engine)
+    asyncio.run(subject.load())
+    engine.failed = True
+    assert refusal_of(subject) is ModelUnavailable
+    assert subject.state is State.FAILED
+    assert subject.was_ready
+
+
+def test_a_full_worker() -> None:
+    """The admission's refusal is the service's."""
+    subject = service(max_sessions=1)
+    asyncio.run(subject.load())
+    ticket = subject.admit("a")
+    assert isinstance(subject.unavailable(), NoCapacity)
+    ticket.leave()
+    assert subject.unavailable() is None
+
+
+def test_a_drain_asks_everybody_and_waits() -> None:
+    """It returns when the last stream has ended."""
+
+    async def run() -> None:
+        subject = service()
+        await subject.load()
+        streams = [_Stream(), _Stream()]
+
+        async def serve(stream: _Stream) -> None:
+            with subject.live(stream):
+                await stream.asked.wait()
+
+        async with asyncio.TaskGroup() as tasks:
+            for stream in streams:
+                tasks.create_task(serve(stream))
+            await asyncio.sleep(0)
+            assert subject.streams == 2
+            await subject.drain(5.0)
+            assert subject.streams == 0
+
+    asyncio.run(run())
+
+
+def test_a_drain_does_not_wait_for_ever() -> None:
+    """A stream that does not end is left to the transport."""
+
+    async def run() -> None:
+        subject = service()
+        await subject.load()
+        with subject.live(_Stream()):
+            await subject.drain(0.01)
+            assert subject.streams == 1
+
+    asyncio.run(run())
+
+
+def test_session_ids_are_short_and_many() -> None:
+    """To be quoted in a report, not to be guessed."""
+    ids = {new_session_id() for _ in range(1_000)}
+    assert len(ids) == 1_000
+    assert all(len(identifier) == 16 for identifier in ids)

@@ -1,0 +1,126 @@
+"""How connections end on the wire: raw bytes, no client library that would be polite for us."""
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from tests.server.scripted import Server, scripted_server
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+TEXT, BINARY, CLOSE = 1, 2, 8
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with scripted_server() as running:
+        yield running
+
+
+def opened(server: Server) -> socket.socket:
+    raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    raw.sendall(HANDSHAKE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += raw.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    return raw
+
+
+def frame(opcode: int, payload: bytes, *, declared: int | None = None, final: bool = True) -> bytes:
+    """A client's frame with the mask 0; ``declared``: the length it claims."""
+    length = len(payload) if declared is None else declared
+    first = (0x80 if final else 0) | opcode
+    if length < 126:
+        head = struct.pack("!BB", first, 0x80 | length)
+    elif length < 65_536:
+        head = struct.pack("!BBH", first, 0x80 | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, 0x80 | 127, length)
+    return head + bytes(4) + payload
+
+
+def until_closed(raw: socket.socket, *, reset: bool = False) -> list[tuple[int, bytes]]:
+    """Every frame the server sends until it ends the connection; ``reset``: that way is fine too."""
+    received = b""
+    with suppress(*([ConnectionResetError] if reset else [])):
+        while data := raw.recv(65_536):
+            received += data
+    frames = []
+    while received:
+        length, start = received[1], 2
+        if length == 126:
+            length, start = struct.unpack("!H", received[2:4])[0], 4
+        frames.append((received[0] & 0x0F, received[start : start + length]))
+        received = received[start + length :]
+    return frames
+
+
+def close_code(frames: list[tuple[int, bytes]]) -> int:
+    opcode, payload = frames[-1]
+    assert opcode == CLOSE, frames
+    code: int = struct.unpack("!H", payload[:2])[0]
+    return code
+
+
+def test_a_frame_that_is_too_big_ends_with_1009_while_it_is_still_sent(server: Server) -> None:
+    """The close frame arrives although megabytes are on their way: no reset swallows it."""
+    with opened(server) as raw:
+        raw.sendall(frame(BINARY, b"", declared=20_000_000))
+        for _ in range(200):
+            raw.sendall(bytes(100_000))
+        assert close_code(until_closed(raw)) == 1009
+    server.check_alive()
+
+
+def test_a_message_in_many_frames_is_bounded_too(server: Server) -> None:
+    """Fragments add up: the sum is what counts."""
+    with opened(server) as raw:
+        raw.sendall(frame(BINARY, bytes(1_000_000), final=False))
+        for _ in range(3):
+            raw.sendall(frame(0, bytes(1_000_000), final=False))
+        assert close_code(until_closed(raw)) == 1009
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(TEXT, b"\xff\xfe"), 1007),
+        (frame(3, b""), 1002),
+        (b"\x81\x02hi", 1002),
+        (b"GET / HTTP/1.1\r\n\r\n", 1002),
+    ],
+    ids=["not UTF-8", "unknown opcode", "no mask", "HTTP"],
+)
+def test_what_is_no_websocket_ends_with_its_code(server: Server, sent: bytes, code: int) -> None:
+    """Frames that break RFC 6455 get the close code it names."""
+    with opened(server) as raw:
+        raw.sendall(sent)
+        assert close_code(until_closed(raw)) == code
+    server.check_alive()
+
+
+def test_frames_after_the_mistake_mean_nothing(server: Server) -> None:
+    """A start behind a broken frame opens no session."""
+    with opened(server) as raw:
+        raw.sendall(frame(3, b"") + frame(TEXT, b'{"type":"start"}'))
+        frames = until_closed(raw)
+    assert [opcode for opcode, _ in frames] == [CLOSE]
+
+
+def test_a_peer_that_ignores_the_close_is_cut(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error the connection is gone within the linger time, whether or not the client answers."""
+    monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.2)
+    with opened(server) as raw:
+        raw.sendall(frame(TEXT, b"garbage"))
+        began = time.monotonic()
+        frames = until_closed(raw, reset=True)
+        assert [opcode for opcode, _ in frames] == [TEXT, CLOSE]
+        assert time.monotonic() - began < 2.0
+    server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)

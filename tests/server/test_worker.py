@@ -1,0 +1,93 @@
+"""The Gunicorn worker's decisions; that it serves is seen in test_gunicorn.py."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from tests.server.test_service import _Stream
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.server.service import Service
+from whisperlivekit.server.transport import LiveWebSocket
+from whisperlivekit.server.worker import LiveWorker
+from whisperlivekit.settings import Settings
+from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
+
+
+@contextmanager
+def worker(age: int = 1, **settings: Any) -> Iterator[LiveWorker]:
+    config = Config()
+    for name, value in ({"workers": 2} | settings).items():
+        config.set(name, value)
+    made = LiveWorker(age, 0, [], None, 60.0, config, Logger(config))
+    yield made
+    made.tmp.close()
+
+
+def service(engine: ScriptedEngine | None = None) -> Service:
+    made = Service(Settings(_env_file=None, model="base"), lambda _: engine or ScriptedEngine())
+    asyncio.run(made.load())
+    return made
+
+
+@pytest.mark.parametrize(
+    ("served", "streams", "leaves"),
+    [(0, 0, False), (9, 0, False), (10, 1, False), (10, 0, True), (19, 1, False), (20, 1, True)],
+)
+def test_a_worker_leaves_when_nobody_is_on_it(served: int, streams: int, leaves: bool) -> None:
+    """After its number of streams, with none live; at twice the number whoever is on it."""
+    live = service()
+    live.served = served
+    with worker(max_requests=10) as subject, live.live(_Stream()) if streams else nullcontext():
+        assert subject.should_leave(live) is leaves
+
+
+def test_without_a_number_a_worker_stays() -> None:
+    """``max_requests`` 0: never replaced."""
+    live = service()
+    live.served = 10**9
+    with worker(max_requests=0) as subject:
+        assert not subject.should_leave(live)
+
+
+def test_a_worker_with_a_dead_model_leaves() -> None:
+    """At once: it can serve nobody."""
+    engine = ScriptedEngine()
+    live = service(engine)
+    with worker() as subject:
+        assert not subject.should_leave(live)
+        engine.failed = True
+        assert subject.should_leave(live)
+
+
+@pytest.mark.parametrize(
+    ("age", "was_ready", "ends_all"), [(1, False, True), (2, False, True), (3, False, False), (1, True, False)]
+)
+def test_only_a_failed_start_ends_the_server(age: int, was_ready: bool, ends_all: bool) -> None:
+    """A first worker that never got ready stops the start; a replacement or an old worker does not."""
+    live = service()
+    live.was_ready = was_ready
+    with worker(age) as subject:
+        assert subject._starts_with_the_server(live) is ends_all
+
+
+def test_uvicorn_is_set_up_for_streams() -> None:
+    """Our transport, a frame limit above ours, no compression, no recycling by uvicorn, no secrets in its log."""
+    with worker(max_requests=10) as subject:
+        config = subject.config
+    assert config.ws is LiveWebSocket
+    assert MAX_MESSAGE_BYTES < config.ws_max_size <= 4 * MAX_MESSAGE_BYTES
+    assert not config.ws_per_message_deflate
+    assert config.ws_ping_interval
+    assert config.limit_max_requests is None
+    assert not config.access_log
+
+
+def test_a_drain_leaves_time_to_end() -> None:
+    """Streams get less than the graceful timeout: the engine has to stop before Gunicorn kills."""
+    with worker(graceful_timeout=30) as subject:
+        assert 15 < subject.drain_limit_s < 25
