@@ -241,7 +241,8 @@ async function end({ cause, session }) {
 
 /** @returns {{text: string, tone: string}} */
 function stateLine() {
-  const t = (/** @type {string} */ key, /** @type {Record<string, string>} */ values = {}) => translator.text(key, values);
+  // No countdown here: a screen reader would speak every second of it.
+  const t = (/** @type {string} */ key) => translator.text(key);
   if (phase === "idle") {
     if (failure !== null && failure.code !== "copy_failed" && recorded > 0) return { text: t("state.failed"), tone: "error" };
     return { text: t(transcript.empty ? "state.idle" : "state.done"), tone: "calm" };
@@ -252,7 +253,7 @@ function stateLine() {
     if (status?.cause === "server_full") return { text: t("state.full"), tone: "warn" };
     if (phase === "finishing") return { text: t("state.finishing"), tone: "busy" };
     if (status?.cause === null && status.session === null) return { text: t("state.connecting"), tone: "busy" };
-    if (status?.retryAt && lasts() && phase === "recording") return { text: t("state.retrying", { seconds: untilRetry() }), tone: "warn" };
+    if (status?.retryAt && lasts() && phase === "recording") return { text: t("state.retrying"), tone: "warn" };
     return { text: t("state.reconnecting"), tone: "warn" };
   }
   if (phase === "finishing") return { text: t("state.finishing"), tone: "busy" };

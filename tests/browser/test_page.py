@@ -173,6 +173,7 @@ def test_russian_speech_is_read_on_the_page(
         expect(page.locator("#state")).to_have_text(re.compile("Слушаю|Слышу речь"), timeout=10_000)
         page.wait_for_function("() => document.querySelector('#log .partial')?.textContent", timeout=15_000)
         if os.environ.get("UPDATE_SCREENSHOT") == "1":
+            page.set_viewport_size({"width": 1120, "height": 620})
             page.wait_for_timeout(17_000)
             page.wait_for_function("() => document.querySelector('#log .partial')?.textContent", timeout=15_000)
             page.screenshot(path=str(ROOT / "docs" / "screenshot.png"))
@@ -182,6 +183,33 @@ def test_russian_speech_is_read_on_the_page(
         page.get_by_role("button", name="Остановить").click()
         expect(page.locator("#state")).to_have_text("Запись закончена", timeout=20_000)
         expect(page.locator("#notice")).to_be_hidden()
+        history = seen(page)
+        text = committed_text(page)
+    assert_promises(history)
+    errors = count_errors([word for word, _ in words], text)
+    assert errors.wer < 0.30, f"WER {errors.wer:.2f}: {text}"
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_killed_worker_costs_no_words(open_page: Open, launch: Callable[..., Browser], microphone_file: Path) -> None:
+    """A worker that dies in the middle of speech is replaced by Gunicorn, and the page catches up with the new one."""
+    words = clip_words()
+    with running_server(workers=1) as server:
+        browser = launch(*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone_file}%noloop")
+        page = open_page(f"{server.url}/", browser=browser)
+        watch_log(page)
+        page.get_by_role("button", name="Начать").click()
+        expect(page.locator("#log .committed").nth(2)).to_be_visible(timeout=30_000)
+        for worker in server.workers():
+            worker.kill()
+        expect(page.locator("#dock")).to_have_attribute("data-tone", "warn", timeout=10_000)
+        page.wait_for_function(
+            f"() => document.getElementById('timer').textContent >= '0:{int(words[-1][1]) + 2}'", timeout=60_000
+        )
+        page.get_by_role("button", name="Остановить").click()
+        expect(page.locator("#state")).to_have_text("Запись закончена", timeout=60_000)
+        expect(page.locator("#log .gap")).to_have_count(0)
         history = seen(page)
         text = committed_text(page)
     assert_promises(history)
