@@ -267,7 +267,7 @@ run_tests() {
     checked "style (ruff)" ruff check .
     checked "types (mypy)" mypy
     checked "imports (import-linter)" lint-imports
-    checked "page (node --test)" node --test tests/web/*.test.js
+    checked "page (node --test)" node --test --test-reporter=dot tests/web/*.test.js
     checked "tests (pytest)" python -m pytest
     printf '\n'
     [ ${#checks_failed[@]} -eq 0 ] || fail "not passed: ${checks_failed[*]}"

@@ -26,3 +26,10 @@ def base_model() -> Path:
     if not (folder / "model.bin").is_file():
         pytest.fail("the tests need the model base: venv/bin/whisperlivekit models fetch base", pytrace=False)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first. The browser's come last for a second reason: Playwright leaves its event loop running in the
+    main thread, in which no test of asyncio could run after it.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("browser") is not None, bool(item.get_closest_marker("slow"))))
