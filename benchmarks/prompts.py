@@ -44,7 +44,7 @@ TEXTS = "usr/share/doc/asterisk-core-sounds-ru/core-sounds-ru.txt.gz"
 HIGHEST_CER = 0.4
 """Share of wrong characters, offline, above which the audio is taken to say something else than the text.
 
-Not for single numbers: the model mishears many of them without context, and they were listened to instead."""
+Not for single numbers: the model mishears many of them without context, and their names say what they are."""
 DECAY_S = 0.15
 """What may sound on after the last word's end. Alignment puts the end of a short single word too early."""
 LONGEST_S = 29.0
