@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -332,6 +333,22 @@ def test_keys_are_asked_for() -> None:
             assert socket.subprotocol == "token"
             socket.send(START)
             assert json.loads(socket.recv())["type"] == "ready"
+
+
+def test_a_browser_can_ask_why() -> None:
+    """A page does not see the status of a refused WebSocket: the same address tells it by plain HTTP."""
+    key = "0123456789abcdef"
+    with scripted_server(api_keys=key, max_sessions=1) as server:
+        address = f"{server.url}/ws"
+        assert httpx.get(address).json()["code"] == "unauthorized"
+        assert httpx.get(address, headers={"origin": "https://evil.example"}).json()["code"] == "forbidden_origin"
+        assert httpx.get(f"{address}?token={key}").status_code == 426
+        with server.connect(subprotocols=["token", key]) as socket:
+            socket.send(START)
+            socket.recv()
+            full = httpx.get(f"{address}?token={key}")
+            assert (full.status_code, full.json()["code"]) == (503, "server_full")
+        assert server.service.served == 1
 
 
 def test_a_wrong_address_is_not_found(server: Server) -> None:

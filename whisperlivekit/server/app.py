@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from whisperlivekit.server import ops, rest
 from whisperlivekit.server.service import EngineFactory, Service
-from whisperlivekit.server.socket import serve_socket
+from whisperlivekit.server.socket import explain_socket, serve_socket
 from whisperlivekit.settings import Settings
 from whisperlivekit.wire.native import NativeAdapter
 
@@ -45,6 +45,7 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     app.add_route("/metrics", ops.metrics)
     app.add_route("/v1/audio/transcriptions", rest.transcriptions, methods=["POST"])
     app.add_api_websocket_route("/ws", _native)
+    app.add_route("/ws", explain_socket)
     if page is not None:
         app.mount("/", ops.Page(page))
     return app

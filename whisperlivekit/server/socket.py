@@ -9,9 +9,10 @@ the back-pressure); events wait for a slow reader up to MAX_PENDING_EVENTS or Li
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -344,10 +345,7 @@ async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter]
     service: Service = websocket.app.state.service
     address = websocket.client.host if websocket.client else "unknown"
     try:
-        service.guard.check_origin(websocket.headers.get("origin"), websocket.headers.get("host"))
-        subprotocol = service.guard.check_key(
-            websocket.headers, websocket.query_params, websocket.scope.get("subprotocols", ())
-        )
+        subprotocol = _check(service, websocket, websocket.scope.get("subprotocols", ()))
         ticket = service.admit(address)
     except WhisperLiveKitError as error:
         service.metrics.refused.labels(error.code).inc()
@@ -361,6 +359,26 @@ async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter]
         ticket.leave()
         raise
     await Connection(_WebSocketChannel(websocket), make_adapter(), service, ticket).run()
+
+
+async def explain_socket(request: Request) -> JSONResponse:
+    """Tell by plain HTTP why a WebSocket from here would be refused: a browser does not show that to its page."""
+    service: Service = request.app.state.service
+    try:
+        _check(service, request, ())
+        if unavailable := service.unavailable():
+            raise unavailable
+        service.admission.enter(request.client.host if request.client else "unknown").leave()
+    except WhisperLiveKitError as error:
+        return refusal(error)
+    return JSONResponse(
+        {"message": "this is a WebSocket, see docs/protocol.md"}, status_code=426, headers={"upgrade": "websocket"}
+    )
+
+
+def _check(service: Service, connection: HTTPConnection, subprotocols: Sequence[str]) -> str | None:
+    service.guard.check_origin(connection.headers.get("origin"), connection.headers.get("host"))
+    return service.guard.check_key(connection.headers, connection.query_params, subprotocols)
 
 
 def refusal(error: WhisperLiveKitError) -> JSONResponse:
