@@ -185,7 +185,7 @@ class Settings(BaseSettings):
     gunicorn_max_requests: int = _setting(
         500,
         "Processes",
-        "HTTP requests after which a worker is replaced, with some jitter; streams do not count. 0: never.",
+        "Streams and files after which a worker is replaced, once nobody is on it, with some jitter. 0: never.",
         ge=0,
     )
     gunicorn_preload: bool = _setting(
