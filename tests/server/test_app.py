@@ -2,9 +2,9 @@
 
 from starlette.testclient import TestClient
 
+from tests.server.scripted import scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.app import create_app
-from whisperlivekit.server.service import State
 from whisperlivekit.settings import Settings
 
 
@@ -46,17 +46,11 @@ def test_the_engine_lives_as_long_as_the_lifespan() -> None:
 
 def test_applications_do_not_meet() -> None:
     """No state at module level: two in one process count apart."""
-    settings = Settings(_env_file=None, model="base")
-    first, second = (create_app(settings, lambda _: ScriptedEngine(), page=None) for _ in range(2))
-    with TestClient(first) as client:
-        while client.get("/ready").status_code != 200:
-            pass
-        with client.websocket_connect("/ws") as socket:
-            socket.send_text('{"type":"start"}')
-            assert socket.receive_json()["type"] == "ready"
-        assert first.state.service.served == 1
-    assert second.state.service.served == 0
-    assert second.state.service.state is State.LOADING
+    with scripted_server() as first, scripted_server() as second:
+        first.check_alive()
+        assert (first.service.served, second.service.served) == (1, 0)
+        assert b"whisperlivekit_words_total 3.0" in first.service.metrics.exposition()
+        assert b"whisperlivekit_words_total 0.0" in second.service.metrics.exposition()
 
 
 def test_every_answer_has_the_security_headers() -> None:
