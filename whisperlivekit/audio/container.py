@@ -5,7 +5,7 @@ rest: m4a, mp4, webm, ... Both are imported on first use: a worker that only ser
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,7 @@ _FFMPEG_FORMATS = (
 the server open whatever file or address it names."""
 
 
-def decode(source: Path | bytes | BinaryIO) -> Iterator[NDArray[np.float32]]:
+def decode(source: Path | bytes | BinaryIO) -> Generator[NDArray[np.float32], None, None]:
     """The audio of a media file: pieces of float32[n], mono 16 kHz, in [-1, 1]; the first audio track of several.
 
     Packets that cannot be decoded are left out, as players do.

@@ -195,17 +195,25 @@ async def _transcribe(service: Service, file: BinaryIO, start: Start) -> Transcr
 async def _feed(runner: SessionRunner, file: BinaryIO) -> None:
     pieces = decode(file)
     try:
-        # Decoding blocks; the session makes us wait while it has enough.
-        while (piece := await asyncio.to_thread(_next, pieces)) is not None:
+        # The session makes us wait while it has enough.
+        while (piece := await _next(pieces)) is not None:
             await runner.receive(Audio(piece))
     except ClientError:
         await runner.close()
         raise
+    finally:
+        pieces.close()
     await runner.receive(Stop())
 
 
-def _next(pieces: Iterator[NDArray[np.float32]]) -> NDArray[np.float32] | None:
-    return next(pieces, None)
+async def _next(pieces: Iterator[NDArray[np.float32]]) -> NDArray[np.float32] | None:
+    """The next piece, decoded in a thread, which is waited for in any case: the file is closed after us."""
+    step = asyncio.create_task(asyncio.to_thread(lambda: next(pieces, None)))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.wait((step,))
+        raise
 
 
 def _error(error: WhisperLiveKitError) -> JSONResponse:
