@@ -1,10 +1,11 @@
-"""One model thread for all sessions of a process: requests wait, go through the model as a batch, and always resolve."""
+"""One model thread for all sessions of a process: requests wait, go through it as a batch, and always resolve."""
 
 import asyncio
 import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CONSECUTIVE_FAILURES = 3
 """Batches in a row that fail before the model counts as dead: one bad request must not, a broken GPU must."""
@@ -67,10 +70,11 @@ class Engine:
 
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         """See ``Recognizer``."""
-        if self.failed or self._closing or self._loop is None:
-            raise ModelUnavailable("the model does not serve any more")
-        future: asyncio.Future[Hypothesis] = self._loop.create_future()
         with self._wake:
+            # Under the lock: the model thread refuses whoever waits when it ends, and nobody may come after that.
+            if self.failed or self._closing or self._loop is None:
+                raise ModelUnavailable("the model does not serve")
+            future: asyncio.Future[Hypothesis] = self._loop.create_future()
             self._arrivals += 1
             self._waiting.append((Waiting(request, self._arrivals), future))
             self._wake.notify()
@@ -81,6 +85,7 @@ class Engine:
         with self._wake:
             self._closing = True
             self._wake.notify()
+        self._refuse_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(STOP_TIMEOUT_S)
         if self._silero is not None:
@@ -91,11 +96,13 @@ class Engine:
     def _run(self, loaded: asyncio.Future[None]) -> None:
         try:
             self._load()
-        except Exception as error:  # start-up edge: CTranslate2, onnx, torch and the file system all raise their own
+        except Exception as error:  # noqa: BLE001 - start-up edge: CTranslate2, torch and the file system have their own
             reason = f"the model in {self._config.model_dir} does not load on {self._config.device}: {error}"
-            self._answer(lambda: loaded.set_exception(ModelUnavailable(reason)))
+            self.failed = True
+            self._refuse_all()
+            self._fail(loaded, ModelUnavailable(reason))
             return
-        self._answer(lambda: loaded.set_result(None))
+        self._resolve(loaded, None)
         try:
             while (batch := self._take()) is not None:
                 self._serve(batch)
@@ -127,6 +134,7 @@ class Engine:
         assert self._model is not None
         try:
             hypotheses = self._model.decode([request for request, _ in batch])
+            answers = list(zip(batch, hypotheses, strict=True))
         except Exception as error:  # model thread edge: whatever the model raises, every caller gets an answer
             log.exception("a batch of %d decodes failed", len(batch))
             if len(batch) > 1:
@@ -140,19 +148,19 @@ class Engine:
             self._fail(batch[0][1], failure(f"the model failed: {type(error).__name__}"))
             return
         self._failures = 0
-        for (_, future), hypothesis in zip(batch, hypotheses, strict=True):
+        for (_, future), hypothesis in answers:
             self._resolve(future, hypothesis)
 
     def _refuse_all(self) -> None:
         with self._wake:
             waiting, self._waiting = self._waiting, []
         for _, future in waiting:
-            self._fail(future, ModelUnavailable("the model does not serve any more"))
+            self._fail(future, ModelUnavailable("the model does not serve"))
 
-    def _resolve(self, future: asyncio.Future[Hypothesis], hypothesis: Hypothesis) -> None:
-        self._answer(lambda: None if future.done() else future.set_result(hypothesis))
+    def _resolve(self, future: asyncio.Future[T], result: T) -> None:
+        self._answer(lambda: None if future.done() else future.set_result(result))
 
-    def _fail(self, future: asyncio.Future[Hypothesis], error: Exception) -> None:
+    def _fail(self, future: asyncio.Future[T], error: Exception) -> None:
         self._answer(lambda: None if future.done() else future.set_exception(error))
 
     def _answer(self, call: Callable[[], None]) -> None:
