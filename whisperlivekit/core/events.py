@@ -1,4 +1,7 @@
-"""What a session tells. Wire adapters make messages from these. Positions are samples from the beginning of the stream."""
+"""What a session tells. Wire adapters make messages from these.
+
+Positions are samples from the beginning of the stream.
+"""
 
 from dataclasses import dataclass
 

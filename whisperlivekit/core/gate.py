@@ -17,7 +17,7 @@ POST_ROLL_S = 0.3
 """Audio after the last speech window that belongs to the utterance: final voiceless consonants score low too."""
 
 PRE_ROLL_S = 0.3
-"""Audio before the first speech window that belongs to the utterance: soft first consonants score below the threshold."""
+"""Audio before the first speech window that belongs to the utterance: soft first consonants score too low."""
 
 
 class GateState(Enum):
