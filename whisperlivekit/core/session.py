@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.commit import CommitPolicy
+from whisperlivekit.core.commit import UNSURE, CommitPolicy
 from whisperlivekit.core.events import (
     Committed,
     Done,
@@ -63,16 +63,32 @@ class SessionConfig:
     language: str | None = "ru"
     """None: detect it for each stream."""
     prompt: str = ""
+    context_words: int = 4
+    """Words of the utterance before that are heard again in front of a new one."""
+    context_s: float = 10.0
+    """The longest pause after which they still are."""
     window_words: int = 10
     anchor_words: int = 6
     max_window_s: float = 15.0
     """The longest audio of one decode."""
 
 
+NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
+
+
 class UtteranceState(Enum):
     SPEAKING = auto()
     PAUSED = auto()
     ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The end of an utterance, kept for the next one: a voice and a language that the decoder already knows."""
+
+    samples: NDArray[np.float32]
+    text: str
+    end: int
 
 
 @dataclass(slots=True)
@@ -88,6 +104,7 @@ class Utterance:
     """Where its last speech window ended; known once it is ENDED."""
     anchors: list[Word] = field(default_factory=list)
     """The committed words of the window."""
+    context: "Context | None" = None
     tail: tuple[Word, ...] = ()
     """The last hypothesis's words that are not committed."""
     decoded_to: int = 0
@@ -129,6 +146,7 @@ class Session:
         self.finished = False
         """``Done`` has been told."""
         self._speech = self._words = self._ended = self._gaps = 0
+        self._context: Context | None = None
         self._kept_from = position
         self._progress_at = position
         if resume and resume.words:
@@ -241,6 +259,10 @@ class Session:
         if self._request is not None or not self._utterances:
             return None
         utterance = self._utterances[0]
+        if utterance.window_start == utterance.start and utterance.context is None and not utterance.anchors:
+            context = self._context
+            if context and utterance.start - context.end <= to_samples(self._config.context_s):
+                utterance.context = context
         ended = utterance.state is UtteranceState.ENDED
         available = utterance.end if ended else self._timeline.end
         audio_end = min(available, utterance.window_start + self._longest)
@@ -253,6 +275,8 @@ class Session:
             samples=self._timeline.slice(utterance.window_start, audio_end),
             start=utterance.window_start,
             language=self._language,
+            context=utterance.context.samples if utterance.context else NO_AUDIO,
+            context_text=utterance.context.text if utterance.context else "",
             prefix="".join(word.text for word in utterance.anchors),
             prompt=self._prompt,
             hotwords=self._hotwords,
@@ -296,7 +320,8 @@ class Session:
     def _open(self, at: int, anchors: list[Word] | None = None) -> None:
         # The first step is longer: of a syllable or two the decoder makes a word that is not there.
         first = at + to_samples(self._config.first_step_s) - self._step
-        self._utterances.append(Utterance(start=at, window_start=at, anchors=anchors or [], decoded_to=max(at, first)))
+        utterance = Utterance(start=at, window_start=at, anchors=anchors or [], decoded_to=max(at, first))
+        self._utterances.append(utterance)
 
     def _end(self, end: int, speech_end: int) -> None:
         utterance = self._utterances[-1]
@@ -331,6 +356,7 @@ class Session:
         """Move the window forward when enough of it is committed, or when it is as long as a decode can be."""
         if len(utterance.anchors) > self._config.window_words:
             utterance.anchors = utterance.anchors[-self._config.anchor_words :]
+            utterance.context = None
             utterance.window_start = max(utterance.window_start, utterance.anchors[0].start)
         if audio_end - utterance.window_start < self._longest:
             return
@@ -348,6 +374,7 @@ class Session:
             if self._request is not None:
                 self._request = None
             self._utterances.popleft()
+            self._keep_context(utterance)
             self._policy.reset()
             self._advance(utterance.end)
             self._commit(utterance, len(utterance.tail))
@@ -364,6 +391,17 @@ class Session:
             self.finished = True
             length = self.received - self._origin
             self._events.append(Done(length, self._speech, self._words, self._ended, self._gaps))
+
+    def _keep_context(self, utterance: Utterance) -> None:
+        """Keep the end of a finished utterance, if it is known well enough to be a help, for the next one."""
+        words = (
+            [*utterance.anchors, *utterance.tail][-self._config.context_words :] if self._config.context_words else []
+        )
+        self._context = None
+        if words and min(word.probability for word in words) >= UNSURE:
+            start = max(words[0].start, self._timeline.start)
+            samples = self._timeline.slice(start, max(start, utterance.end))
+            self._context = Context(samples, "".join(word.text for word in words), utterance.end)
 
     def _settled_to(self) -> int:
         if not self._utterances:

@@ -64,7 +64,13 @@ class _Tokens:
 
     prompt: list[int]
     """Everything up to and including ``<|notimestamps|>``."""
-    prefix: list[int]
+    context: list[int]
+    """The text of the request's context, forced like the prefix."""
+    own_prefix: list[int]
+
+    @property
+    def prefix(self) -> list[int]:
+        return self.context + self.own_prefix
 
 
 class WhisperModel:
@@ -118,7 +124,7 @@ class WhisperModel:
     # ---- one group: same language, same prompt length, same options
 
     def _decode(self, requests: list[DecodeRequest], language: str, final: bool) -> list[Hypothesis]:
-        encoded = self._encode([request.samples for request in requests])
+        encoded = self._encode([np.concatenate([request.context, request.samples]) for request in requests])
         tokens = [self._tokens(request, language) for request in requests]
         generated = self._generate(encoded, requests, tokens, final)
         texts: list[list[int]] = []
@@ -199,7 +205,7 @@ class WhisperModel:
             encoded,
             tokenizer.sot_sequence,
             padded,
-            [max(2, len(request.samples) // HOP) for request in requests],
+            [max(2, (len(request.context) + len(request.samples)) // HOP) for request in requests],
             median_filter_width=7,
         )
         return [
@@ -218,10 +224,11 @@ class WhisperModel:
         words: list[Word] = []
         position = 0
         audio_end = request.start + len(request.samples)
+        origin = request.start - len(request.context)
         for text, group in zip(texts, groups, strict=True):
             end_position = position + len(group)
-            start = request.start + int(first[position]) * ENCODER_FRAME
-            end = min(request.start + int(first[end_position]) * ENCODER_FRAME, audio_end)
+            start = origin + int(first[position]) * ENCODER_FRAME
+            end = min(origin + int(first[end_position]) * ENCODER_FRAME, audio_end)
             probability = float(np.mean(alignment.text_token_probs[position:end_position]))
             position = end_position
             if words and _joins(text):
@@ -254,7 +261,8 @@ class WhisperModel:
             prompt = [tokenizer.sot_prev, *tokenizer.encode(" " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
         return _Tokens(
             prompt=[*prompt, *tokenizer.sot_sequence, tokenizer.no_timestamps],
-            prefix=tokenizer.encode(request.prefix) if request.prefix else [],
+            context=tokenizer.encode(request.context_text) if request.context_text else [],
+            own_prefix=tokenizer.encode(request.prefix) if request.prefix else [],
         )
 
     def _detect(self, request: DecodeRequest) -> str:
