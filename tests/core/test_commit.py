@@ -1,0 +1,111 @@
+"""Which words of a hypothesis are certain enough to be committed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisperlivekit.core.commit import EARLY, LATE, SURE, UNSURE, CommitPolicy, bare
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.units import ENCODER_FRAME
+
+THRESHOLD = 25
+DISTANCE = THRESHOLD * ENCODER_FRAME
+END = 100_000
+PLAIN = (SURE + UNSURE) / 2
+
+
+def word(text: str = " слово", end: int = 0, probability: float = PLAIN) -> Word:
+    return Word(text, max(0, end - 3_000), end, probability)
+
+
+def test_a_word_is_committed_when_it_ends_far_enough_before_the_audio() -> None:
+    """The frame threshold, to the sample."""
+    policy = CommitPolicy(THRESHOLD)
+    assert policy.committable([word(end=END - DISTANCE)], END) == 1
+    assert policy.committable([word(end=END - DISTANCE + 1)], END) == 0
+
+
+def test_nothing_is_committed_of_nothing() -> None:
+    """Silence is no word."""
+    assert CommitPolicy(THRESHOLD).committable([], END) == 0
+
+
+def test_words_are_committed_in_order() -> None:
+    """A word waits for the one before it, however old it is itself."""
+    policy = CommitPolicy(THRESHOLD)
+    assert policy.committable([word(end=1), word(end=END), word(end=2)], END) == 1
+
+
+def test_an_unsure_word_waits_longer() -> None:
+    """What follows may still correct it; it is committed all the same in the end."""
+    policy = CommitPolicy(THRESHOLD)
+    unsure = word(end=END - DISTANCE, probability=UNSURE - 0.01)
+    assert policy.committable([unsure], END) == 0
+    assert policy.committable([unsure], END + round(DISTANCE * (LATE - 1))) == 1
+
+
+def test_a_sure_word_that_was_seen_before_is_committed_early() -> None:
+    """Two hypotheses agree, but for case and punctuation."""
+    policy = CommitPolicy(THRESHOLD)
+    end = END - round(DISTANCE * EARLY)
+    assert policy.committable([word(" слово", end, SURE)], END) == 0
+    assert policy.committable([word(" Слово,", end, SURE)], END) == 1
+
+
+def test_agreement_ends_at_the_first_difference() -> None:
+    """What follows a word that has changed is as uncertain as it."""
+    end = END - round(DISTANCE * EARLY)
+    policy = CommitPolicy(THRESHOLD)
+    policy.committable([word(" один", end, SURE), word(" два", end, SURE)], END)
+    assert policy.committable([word(" одна", end, SURE), word(" два", end, SURE)], END) == 0
+
+
+def test_agreement_is_with_what_was_left_over() -> None:
+    """Committed words are not compared again: the next hypothesis begins after them."""
+    end = END - round(DISTANCE * EARLY)
+    policy = CommitPolicy(THRESHOLD)
+    assert policy.committable([word(" раз", 1), word(" два", end, SURE)], END) == 1
+    assert policy.committable([word(" два", end, SURE)], END) == 1
+
+
+def test_a_new_utterance_has_no_hypothesis_before() -> None:
+    """Agreement does not reach over a pause."""
+    end = END - round(DISTANCE * EARLY)
+    policy = CommitPolicy(THRESHOLD)
+    policy.committable([word(" слово", end, SURE)], END)
+    policy.reset()
+    assert policy.committable([word(" слово", end, SURE)], END) == 0
+
+
+words = st.lists(
+    st.builds(
+        Word,
+        st.sampled_from([" раз", " два", " три", "", " —"]),
+        st.integers(-1_000, 2 * END),
+        st.integers(-1_000, 2 * END),
+        st.floats(0, 1),
+    ),
+    max_size=6,
+)
+
+
+@given(st.lists(words, min_size=1, max_size=6), st.integers(0, 60))
+def test_never_more_than_there_is_and_never_too_close_to_the_end(rounds: list[list[Word]], threshold: int) -> None:
+    """Whatever was before: a prefix of the words, none of which ends within the shortest distance."""
+    policy = CommitPolicy(threshold)
+    for hypothesis in rounds:
+        count = policy.committable(hypothesis, END)
+        assert 0 <= count <= len(hypothesis)
+        nearest = END - min(EARLY, 1.0) * threshold * ENCODER_FRAME
+        assert all(word.end <= nearest for word in hypothesis[:count])
+
+
+@given(words, st.integers(0, 60))
+def test_everything_is_committed_when_enough_was_heard_after_it(hypothesis: list[Word], threshold: int) -> None:
+    """No word waits for ever."""
+    far = 2 * END + round(LATE * threshold * ENCODER_FRAME) + 1
+    assert CommitPolicy(threshold).committable(hypothesis, far) == len(hypothesis)
+
+
+def test_bare_words_have_letters_and_digits_only() -> None:
+    """Comparison ignores what punctuation and case do."""
+    assert [bare(text) for text in (" Из-за", "«Ёлка»!", " 10%", " —")] == ["изза", "ёлка", "10", ""]
