@@ -14,7 +14,7 @@ makes a queue. A result whose request is no longer wanted is dropped by its id.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -120,7 +120,7 @@ class Utterance:
 
 
 class Session:
-    """The pure core of one stream. Inputs are ``receive_*``; afterwards drain ``events()`` and ask ``next_decode()``."""
+    """The pure core of one stream: after each ``receive_*`` drain ``events()`` and ask ``next_decode()``."""
 
     def __init__(self, config: SessionConfig, start: Start) -> None:
         resume = start.resume
@@ -152,6 +152,8 @@ class Session:
         if resume and resume.words:
             self._gate.open(position)
             self._open(position, anchors=list(resume.words))
+            # Before the audio of those words has come again there is nothing new to hear.
+            self._utterances[0].decoded_to = max(self._utterances[0].decoded_to, resume.words[-1].end)
 
     # ---- inputs
 
@@ -163,7 +165,9 @@ class Session:
         """The speech probabilities of the next 512-sample windows of the audio received."""
         for probability in probabilities.tolist():
             match self._gate.receive_speech(probability):
-                case Opened(at):
+                case Opened(earliest):
+                    # The window before may have moved into the silence after its utterance.
+                    at = max(earliest, self._utterances[-1].end if self._utterances else self._kept_from)
                     self._events.append(SpeechStarted(at))
                     self._open(at)
                 case Closed(at, end):
@@ -185,7 +189,8 @@ class Session:
         utterance = self._utterances[0]
         audio_end = request.start + len(request.samples)
         utterance.decoded_to = audio_end
-        utterance.tail = hypothesis.words
+        floor = utterance.anchors[-1].end if utterance.anchors else request.start
+        utterance.tail = _in_order(hypothesis.words, min(floor, audio_end), audio_end)
         utterance.settled = self._covers_end(utterance, request)
         if not (utterance.settled and utterance.state is UtteranceState.ENDED):
             self._commit(utterance, self._policy.committable(utterance.tail, audio_end))
@@ -214,9 +219,11 @@ class Session:
         self._commit(utterance, len(utterance.tail))
         utterance.anchors = []
         utterance.window_start = utterance.decoded_to = audio_end
-        self._gaps += audio_end - lost_from
+        utterance.context = None
         self._advance(audio_end)
-        self._events.append(Gap(lost_from, audio_end, "decode_failed", self._kept_from))
+        if lost_from < audio_end:
+            self._gaps += audio_end - lost_from
+            self._events.append(Gap(lost_from, audio_end, "decode_failed", self._kept_from))
         if utterance.state is UtteranceState.ENDED and audio_end >= utterance.end:
             utterance.settled = True
         self._settle()
@@ -327,6 +334,7 @@ class Session:
         utterance = self._utterances[-1]
         utterance.state = UtteranceState.ENDED
         utterance.end = max(end, utterance.window_start)
+        utterance.settled = utterance.settled or utterance.end == utterance.window_start
         utterance.speech_end = speech_end
 
     def _close_here(self) -> None:
@@ -363,6 +371,7 @@ class Session:
         # Nothing was certain for the length of a whole window: what the decoder gave is the best there will be.
         self._commit(utterance, len(utterance.tail))
         utterance.anchors = []
+        utterance.context = None
         utterance.window_start = audio_end
 
     def _settle(self) -> None:
@@ -412,6 +421,15 @@ class Session:
     def _advance(self, kept_from: int) -> None:
         self._kept_from = max(self._kept_from, kept_from)
         self._timeline.drop_before(self._kept_from)
+
+
+def _in_order(words: tuple[Word, ...], start: int, end: int) -> tuple[Word, ...]:
+    """``words`` with times that do not run backwards and lie in ``[start, end]``: alignment may do neither."""
+    ordered = []
+    for word in words:
+        start = min(max(word.start, start), end)
+        ordered.append(replace(word, start=start, end=min(max(word.end, start), end)))
+    return tuple(ordered)
 
 
 def _language(asked: str | None, default: str | None) -> str | None:
