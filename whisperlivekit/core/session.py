@@ -147,13 +147,15 @@ class Session:
         """``Done`` has been told."""
         self._speech = self._words = self._ended = self._gaps = 0
         self._context: Context | None = None
+        self._committed_to = resume.words[-1].end if resume and resume.words else position
+        """End of the last committed word."""
         self._kept_from = position
         self._progress_at = position
         if resume and resume.words:
             self._gate.open(position)
             self._open(position, anchors=list(resume.words))
             # Before the audio of those words has come again there is nothing new to hear.
-            self._utterances[0].decoded_to = max(self._utterances[0].decoded_to, resume.words[-1].end)
+            self._utterances[0].decoded_to = max(self._utterances[0].decoded_to, self._committed_to)
 
     # ---- inputs
 
@@ -189,8 +191,8 @@ class Session:
         utterance = self._utterances[0]
         audio_end = request.start + len(request.samples)
         utterance.decoded_to = audio_end
-        floor = utterance.anchors[-1].end if utterance.anchors else request.start
-        utterance.tail = _in_order(hypothesis.words, min(floor, audio_end), audio_end)
+        floor = min(max(self._committed_to, request.start), audio_end)
+        utterance.tail = _in_order(hypothesis.words, floor, audio_end)
         utterance.settled = self._covers_end(utterance, request)
         if not (utterance.settled and utterance.state is UtteranceState.ENDED):
             self._commit(utterance, self._policy.committable(utterance.tail, audio_end))
@@ -352,6 +354,7 @@ class Session:
             return
         utterance.anchors.extend(words)
         self._words += len(words)
+        self._committed_to = words[-1].end
         self._events.append(Committed(words, self._kept_from))
 
     def _show_partial(self, utterance: Utterance) -> None:
