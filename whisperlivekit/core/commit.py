@@ -19,6 +19,10 @@ LATE = 4.0
 """Multiple of the threshold for unsure words."""
 
 
+NUMBER = 2.0
+"""Multiple of the threshold for digits: "26" is written as soon as "двадцать" is heard, and its time with it."""
+
+
 @dataclass(slots=True)
 class CommitPolicy:
     """Commit by alignment: a word that ends well before the audio does has been heard whole.
@@ -39,9 +43,10 @@ class CommitPolicy:
         """How many of the first ``words`` can be committed, given audio up to ``audio_end``."""
         count = 0
         agreed = True
-        for word, before in zip(words, [*self._before, *[""] * len(words)], strict=False):
+        for index, (word, before) in enumerate(zip(words, [*self._before, *[""] * len(words)], strict=False)):
             agreed = agreed and bare(word.text) == before
-            if word.end > audio_end - self._distance(word, agreed=agreed):
+            followed = index + 1 < len(words)
+            if word.end > audio_end - self._distance(word, agreed=agreed and followed):
                 break
             count += 1
         self._before = [bare(word.text) for word in words[count:]]
@@ -55,6 +60,8 @@ class CommitPolicy:
         distance = float(self.frame_threshold * ENCODER_FRAME)
         if word.probability < UNSURE:
             return distance * LATE
+        if any(letter.isdigit() for letter in word.text):
+            return distance * NUMBER
         return distance * EARLY if agreed and word.probability >= SURE else distance
 
 

@@ -34,7 +34,7 @@ class DecodeRequest:
     language: str | None
     """ISO 639-1 code; None: detect it."""
     context: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """Earlier speech to be heard before ``samples``, float32[m]: not part of the timeline, ``context_text`` is its text."""
+    """Earlier speech to be heard before ``samples``, float32[m]; ``context_text`` is what it says."""
     context_text: str = ""
     prefix: str = ""
     """Text already committed within ``samples``; the hypothesis continues it."""

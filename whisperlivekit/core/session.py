@@ -34,6 +34,7 @@ from whisperlivekit.core.events import (
     SpeechStopped,
     UtteranceEnded,
 )
+from whisperlivekit.core.evidence import is_speech
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.timeline import Timeline
@@ -42,6 +43,9 @@ from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 PAUSE_S = 0.25
 """Silence after which the tail is decoded as if the utterance had ended: shorter than the hangover, longer than most
 closures inside words."""
+
+UNHEARD_S = 0.8
+"""Audio after the last known word, post-roll included, that is long enough for another word."""
 
 MAX_ATTEMPTS = 2
 """Decodes of one final window before its audio is given up as a gap."""
@@ -63,7 +67,7 @@ class SessionConfig:
     language: str | None = "ru"
     """None: detect it for each stream."""
     prompt: str = ""
-    context_words: int = 4
+    context_words: int = 3
     """Words of the utterance before that are heard again in front of a new one."""
     context_s: float = 10.0
     """The longest pause after which they still are."""
@@ -105,6 +109,8 @@ class Utterance:
     anchors: list[Word] = field(default_factory=list)
     """The committed words of the window."""
     context: "Context | None" = None
+    fresh: bool = False
+    """It was decoded once more without context and prefix: not a second time."""
     tail: tuple[Word, ...] = ()
     """The last hypothesis's words that are not committed."""
     decoded_to: int = 0
@@ -132,6 +138,7 @@ class Session:
         self._hotwords = start.hotwords
         self._step = to_samples(config.step_s)
         self._pause = to_samples(PAUSE_S)
+        self._unheard = to_samples(UNHEARD_S)
         self._longest = to_samples(config.max_window_s)
         self._timeline = Timeline(position)
         self._gate = Gate(config.speech_threshold, config.min_silence_s, position)
@@ -193,6 +200,10 @@ class Session:
         utterance.decoded_to = audio_end
         floor = min(max(self._committed_to, request.start), audio_end)
         utterance.tail = _in_order(hypothesis.words, floor, audio_end)
+        if not utterance.anchors and not is_speech(utterance.tail, hypothesis.no_speech_probability):
+            utterance.tail = ()
+        elif not utterance.tail and self._start_afresh(utterance, request):
+            return
         utterance.settled = self._covers_end(utterance, request)
         if not (utterance.settled and utterance.state is UtteranceState.ENDED):
             self._commit(utterance, self._policy.committable(utterance.tail, audio_end))
@@ -268,7 +279,9 @@ class Session:
         if self._request is not None or not self._utterances:
             return None
         utterance = self._utterances[0]
-        if utterance.window_start == utterance.start and utterance.context is None and not utterance.anchors:
+        if utterance.window_start == utterance.start and not (
+            utterance.context or utterance.anchors or utterance.fresh
+        ):
             context = self._context
             if context and utterance.start - context.end <= to_samples(self._config.context_s):
                 utterance.context = context
@@ -368,7 +381,8 @@ class Session:
         if len(utterance.anchors) > self._config.window_words:
             utterance.anchors = utterance.anchors[-self._config.anchor_words :]
             utterance.context = None
-            utterance.window_start = max(utterance.window_start, utterance.anchors[0].start)
+            # A client that resumes with nonsense may have put a word far beyond the audio.
+            utterance.window_start = max(utterance.window_start, min(utterance.anchors[0].start, audio_end))
         if audio_end - utterance.window_start < self._longest:
             return
         # Nothing was certain for the length of a whole window: what the decoder gave is the best there will be.
@@ -396,13 +410,30 @@ class Session:
         self._advance(self._utterances[0].window_start if self._utterances else self._gate.kept_from)
         while self._flushes and not (self._utterances and self._utterances[0].start < self._flushes[0]):
             self._events.append(Flushed(self._flushes.popleft(), self._kept_from))
-        if self._gate.position - self._progress_at >= SAMPLE_RATE:
-            self._progress_at = self._gate.position
+        if self.received - self._progress_at >= SAMPLE_RATE:
+            self._progress_at = self.received
             self._events.append(Progress(self.received, self._settled_to(), self._kept_from))
         if self._stopped and not self._utterances and not self.finished:
             self.finished = True
             length = self.received - self._origin
             self._events.append(Done(length, self._speech, self._words, self._ended, self._gaps))
+
+    def _start_afresh(self, utterance: Utterance, request: DecodeRequest) -> bool:
+        """Whether a hypothesis without words is to be doubted: the decoder may have taken the end of the context or of
+        the prefix for the end of all text. Then the same audio is decoded once more without them.
+        """
+        unheard = request.start + len(request.samples) - utterance.heard_to
+        if utterance.fresh or not (
+            utterance.context or (request.final and utterance.anchors and unheard > self._unheard)
+        ):
+            return False
+        utterance.fresh = True
+        utterance.context = None
+        utterance.decoded_to = utterance.start
+        if utterance.anchors:
+            utterance.window_start = max(utterance.window_start, utterance.anchors[-1].end)
+            utterance.anchors = []
+        return True
 
     def _keep_context(self, utterance: Utterance) -> None:
         """Keep the end of a finished utterance, if it is known well enough to be a help, for the next one."""
@@ -410,9 +441,9 @@ class Session:
             [*utterance.anchors, *utterance.tail][-self._config.context_words :] if self._config.context_words else []
         )
         self._context = None
-        if words and min(word.probability for word in words) >= UNSURE:
-            start = max(words[0].start, self._timeline.start)
-            samples = self._timeline.slice(start, max(start, utterance.end))
+        start = max(words[0].start, self._timeline.start) if words else utterance.end
+        if start < utterance.end and min(word.probability for word in words) >= UNSURE:
+            samples = self._timeline.slice(start, utterance.end)
             self._context = Context(samples, "".join(word.text for word in words), utterance.end)
 
     def _settled_to(self) -> int:
