@@ -1,0 +1,274 @@
+"""Whole streams through a ``Session``, driven by hand: no event loop, no model, no clock.
+
+A stream is known exactly: where speech is, and which words lie in it. The samples of its audio are their own
+positions, so that every decode can be checked to hold the audio that it says.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from whisperlivekit.core.commands import Start
+from whisperlivekit.core.events import (
+    Committed,
+    Done,
+    Event,
+    Flushed,
+    Gap,
+    Progress,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceEnded,
+)
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.session import Session, SessionConfig
+from whisperlivekit.core.units import WINDOW
+
+WORD = 6_400
+"""Samples of one word: 0.4 s."""
+
+Span = tuple[int, int]
+Decoder = Callable[[DecodeRequest], Hypothesis | None]
+"""None: the decode fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Runs of windows: silence and speech take turns, silence first."""
+
+    runs: tuple[int, ...]
+    rest: int = 0
+    """Samples after the last whole window."""
+
+    @property
+    def length(self) -> int:
+        return sum(self.runs) * WINDOW + self.rest
+
+    @property
+    def speech(self) -> list[Span]:
+        spans = []
+        position = 0
+        for index, windows in enumerate(self.runs):
+            if index % 2:
+                spans.append((position * WINDOW, (position + windows) * WINDOW))
+            position += windows
+        return spans
+
+    @property
+    def words(self) -> list[Word]:
+        """As many as the speech has room for, each with a text of its own."""
+        # Letters: digits are committed later than words.
+        letters = str.maketrans("0123456789", "аеиоуыэюяё")
+        words = []
+        for start, end in self.speech:
+            for begin in range(start, end - WORD + 1, WORD):
+                words.append(Word(f" с{begin}".translate(letters), begin, begin + WORD, 0.9))
+        return words
+
+    def probability(self, start: int) -> float:
+        """What a detector says of the window that begins at ``start``: wherever its windows begin."""
+        middle = start + WINDOW // 2
+        return 0.9 if any(low <= middle < high for low, high in self.speech) else 0.1
+
+    def decode(self, request: DecodeRequest) -> Hypothesis:
+        """A perfect decoder: the whole words in the request's audio that follow its prefix."""
+        end = request.start + len(request.samples)
+        heard = [word for word in self.words if request.start <= word.start and word.end <= end]
+        prefix = request.prefix.split()
+        assert [word.text.strip() for word in heard[: len(prefix)]] == prefix, "the prefix is not what was said"
+        return Hypothesis(request.id, tuple(heard[len(prefix) :]), language="ru")
+
+
+@dataclass
+class Drive:
+    """One session and everything that came out of it."""
+
+    stream: Stream
+    decode: Decoder
+    config: SessionConfig = field(default_factory=SessionConfig)
+    start: Start = field(default_factory=Start)
+    delay: int = 0
+    """Steps (chunks and commands) that a decode takes."""
+
+    def __post_init__(self) -> None:
+        self.session = Session(self.config, self.start)
+        self.origin = self.start.resume.position if self.start.resume else 0
+        self.events: list[Event] = []
+        self.requests: list[DecodeRequest] = []
+        self.heard: list[Span] = []
+        """The audio of the decodes that succeeded."""
+        self.held: list[int] = []
+        """Samples held after each step."""
+        self._judged = self.origin
+        self._answers: deque[tuple[int, DecodeRequest]] = deque()
+        self._step = 0
+
+    # ---- inputs
+
+    def feed(self, end: int) -> None:
+        """Audio up to ``end``, as one chunk."""
+        begin = self.session.received
+        self.session.receive_audio(np.arange(begin, end, dtype=np.float32))
+        probabilities = []
+        while self._judged + WINDOW <= end:
+            probabilities.append(self.stream.probability(self._judged))
+            self._judged += WINDOW
+        self.session.receive_speech(np.array(probabilities, np.float32))
+        self.step()
+
+    def flush(self) -> None:
+        self.session.receive_flush()
+        self.step()
+
+    def stop(self) -> None:
+        """Stop, and wait for all that is under way."""
+        self.session.receive_stop()
+        self.step()
+        while self._answers:
+            self.step()
+
+    def run(self, chunks: Iterable[int], flushes: Sequence[int] = ()) -> "Drive":
+        """The rest of the stream in chunks of these sizes (the last one repeated), with flushes at these positions."""
+        sizes = list(chunks)
+        stops = sorted({self.stream.length, *(at for at in flushes if at >= self.session.received)})
+        index = 0
+        for stop in stops:
+            while self.session.received < stop:
+                size = sizes[min(index, len(sizes) - 1)]
+                self.feed(min(stop, self.session.received + size))
+                index += 1
+            if stop in flushes:
+                self.flush()
+        self.stop()
+        return self
+
+    def step(self) -> None:
+        """Let answers that are due arrive, start the decodes that are due."""
+        self._step += 1
+        self._collect()
+        while self._answers and self._answers[0][0] <= self._step:
+            self._answer(self._answers.popleft()[1])
+            self._collect()
+        self.held.append(self.session._timeline.end - self.session._timeline.start)
+
+    def _collect(self) -> None:
+        self.events += self.session.events()
+        request = self.session.next_decode()
+        if request is not None:
+            self._check_request(request)
+            self.requests.append(request)
+            self._answers.append((self._step + self.delay, request))
+        assert len(self._answers) <= 1, "more than one decode in flight"
+        assert self.session.next_decode() is None, "a second decode while the first is in flight"
+
+    def _answer(self, request: DecodeRequest) -> None:
+        hypothesis = self.decode(request)
+        if hypothesis is None:
+            self.session.receive_failure(request.id)
+        else:
+            self.heard.append((request.start, request.start + len(request.samples)))
+            self.session.receive_hypothesis(hypothesis)
+
+    def _check_request(self, request: DecodeRequest) -> None:
+        end = request.start + len(request.samples)
+        assert end <= self.session.received
+        assert request.start >= self.kept_from, "audio that was given up is asked for"
+        np.testing.assert_array_equal(request.samples, np.arange(request.start, end, dtype=np.float32))
+
+    # ---- what came out
+
+    @property
+    def kept_from(self) -> int:
+        """The last one told."""
+        told = [event.kept_from for event in self.events if isinstance(event, KEEPING)]
+        return told[-1] if told else self.origin
+
+    @property
+    def words(self) -> list[Word]:
+        return [word for event in self.events if isinstance(event, Committed) for word in event.words]
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for word in self.words)
+
+    @property
+    def utterances(self) -> list[Span]:
+        return [(event.start, event.end) for event in self.events if isinstance(event, UtteranceEnded)]
+
+    @property
+    def gaps(self) -> list[Span]:
+        return [(event.start, event.end) for event in self.events if isinstance(event, Gap)]
+
+    @property
+    def outline(self) -> list[object]:
+        """What must not depend on chunks, load or pacing: everything but partials, progress and the moment of
+        commits.
+        """
+        return [
+            [event for event in self.events if isinstance(event, SpeechStarted | SpeechStopped)],
+            self.utterances,
+            self.words,
+            [event.at for event in self.events if isinstance(event, Flushed)],
+            [event for event in self.events if isinstance(event, Done)],
+        ]
+
+
+KEEPING = Committed | UtteranceEnded | Flushed | Gap | Progress
+
+
+def check(drive: Drive) -> None:
+    """The promises of every stream that has ended, whatever its decoder did."""
+    events = drive.events
+    received = drive.session.received
+    assert [index for index, event in enumerate(events) if isinstance(event, Done)] == [len(events) - 1]
+    assert drive.session.finished
+    assert drive.session.next_decode() is None
+
+    kept = [event.kept_from for event in events if isinstance(event, KEEPING)]
+    assert kept == sorted(kept), "kept_from fell"
+    assert all(drive.origin <= position <= received for position in kept)
+
+    previous = drive.origin
+    for start, end in drive.utterances:
+        assert previous <= start <= end <= received, "utterances overlap"
+        previous = end
+
+    starts = [word.start for word in drive.words]
+    assert starts == sorted(starts), "words are out of order"
+    assert all(drive.origin <= word.start <= word.end <= received for word in drive.words)
+
+    assert all(start < end for start, end in drive.gaps), "an empty gap"
+    spoken = _clip(drive.stream.speech, [(drive.origin, received)])
+    unheard = _subtract(_clip(spoken, drive.utterances), [*drive.heard, *drive.gaps])
+    assert not unheard, f"neither heard nor named by a gap: {unheard}"
+    silent = [(start, end) for start, end in _subtract(spoken, drive.utterances) if end - start >= WORD]
+    assert not silent, f"speech outside utterances: {silent}"
+
+    assert events[-1] == Done(
+        received=received - drive.origin,
+        speech=sum(end - start for start, end in drive.utterances),
+        words=len(drive.words),
+        utterances=len(drive.utterances),
+        gaps=sum(end - start for start, end in drive.gaps),
+    )
+
+
+def _clip(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """What of ``spans`` is in one of ``others``."""
+    pieces = [(max(start, low), min(end, high)) for start, end in spans for low, high in others]
+    return [(start, end) for start, end in pieces if start < end]
+
+
+def _subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """What of ``spans`` is in none of ``others``."""
+    left = [span for span in spans if span[0] < span[1]]
+    for low, high in others:
+        left = [
+            piece
+            for start, end in left
+            for piece in ((start, min(end, low)), (max(start, high), end))
+            if piece[0] < piece[1]
+        ]
+    return left

@@ -1,0 +1,610 @@
+"""The session: audio, speech probabilities and hypotheses in; events and decode requests out."""
+
+import itertools
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.core.streams import WORD, Decoder, Drive, Stream, check
+from whisperlivekit.core.commands import Resume, Start
+from whisperlivekit.core.events import (
+    Committed,
+    Done,
+    Event,
+    Flushed,
+    Gap,
+    Partial,
+    Progress,
+    SpeechStarted,
+    SpeechStopped,
+    UtteranceEnded,
+)
+from whisperlivekit.core.gate import POST_ROLL_S, PRE_ROLL_S
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.session import MAX_ATTEMPTS, Session, SessionConfig
+from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
+
+PRE_ROLL, POST_ROLL = to_samples(PRE_ROLL_S), to_samples(POST_ROLL_S)
+CHUNK = 1_600
+"""100 ms, as a page sends."""
+
+HALL = SessionConfig(max_window_s=30.0)
+"""A window that no generated stream fills: only there is nothing cut in the middle of a word."""
+
+streams = st.builds(
+    Stream,
+    st.lists(st.one_of(st.integers(1, 12), st.integers(13, 90)), min_size=1, max_size=9).map(tuple),
+    st.integers(0, WINDOW - 1),
+)
+chunk_sizes = st.lists(
+    st.one_of(st.integers(1, 700), st.integers(700, 20_000), st.just(10**7)), min_size=1, max_size=40
+)
+"""The last size is repeated, so it must not be tiny: see ``chunked``."""
+
+
+def chunked(sizes: list[int]) -> list[int]:
+    return [*sizes, CHUNK]
+
+
+def seconds(*runs: float) -> Stream:
+    """Silence and speech in turns, in seconds, rounded to windows."""
+    return Stream(tuple(round(run * SAMPLE_RATE / WINDOW) for run in runs))
+
+
+def only(drive: Drive, *kinds: type[Event]) -> list[Event]:
+    return [event for event in drive.events if isinstance(event, kinds)]
+
+
+# ---- the plain case
+
+
+def test_one_utterance_to_the_sample() -> None:
+    """Every event of two seconds of speech, but for the partials, in its place."""
+    stream = seconds(1, 2, 2)
+    drive = Drive(stream, stream.decode).run([CHUNK])
+    ((begin, end),) = stream.speech
+    plain = [event for event in drive.events if not isinstance(event, Partial | Progress | Committed)]
+    assert plain == [
+        SpeechStarted(begin - PRE_ROLL),
+        SpeechStopped(end),
+        UtteranceEnded(begin - PRE_ROLL, end + POST_ROLL, end + POST_ROLL),
+        Done(stream.length, end + POST_ROLL - begin + PRE_ROLL, len(stream.words), 1, 0),
+    ]
+    assert drive.words == stream.words
+    check(drive)
+
+
+def test_words_are_committed_while_somebody_speaks() -> None:
+    """Not only at the end: each word within the frame threshold, a step and a chunk."""
+    stream = seconds(0, 10)
+    drive = Drive(stream, stream.decode)
+    latest = to_samples(0.5 + 0.5) + CHUNK
+    for end in range(CHUNK, stream.length + 1, CHUNK):
+        drive.feed(end)
+        due = [word for word in stream.words if word.end <= end - latest]
+        assert drive.words[: len(due)] == due
+
+
+def test_partials_show_the_tail() -> None:
+    """What is committed and the last partial together are all words heard so far."""
+    stream = seconds(0, 6)
+    drive = Drive(stream, stream.decode)
+    shown = 0
+    for end in range(CHUNK, stream.length + 1, CHUNK):
+        drive.feed(end)
+        partials = only(drive, Partial)
+        if len(partials) > shown:
+            shown = len(partials)
+            partial = partials[-1]
+            assert isinstance(partial, Partial)
+            heard = [
+                word for word in stream.words if word.end <= drive.requests[-1].start + len(drive.requests[-1].samples)
+            ]
+            assert drive.text + partial.text == "".join(word.text for word in heard)
+    assert shown >= 8
+
+
+def test_silence_is_not_decoded() -> None:
+    """An hour in which nobody speaks costs nothing, is not kept, and is told as progress."""
+    drive = Drive(seconds(600), lambda request: pytest.fail("silence was decoded"))
+    drive.run([SAMPLE_RATE])
+    assert [type(event) for event in drive.events[:-1]] == [Progress] * (len(drive.events) - 1)
+    assert len(drive.events) > 500
+    assert max(drive.held) < 2 * SAMPLE_RATE
+    check(drive)
+
+
+def test_the_pause_is_used() -> None:
+    """The last decode is made while the gate still waits, so that the last words come when the utterance ends."""
+    stream = seconds(0.5, 2, 2)
+    drive = Drive(stream, stream.decode)
+    for end in range(CHUNK, stream.length + 1, CHUNK):
+        drive.feed(end)
+        if only(drive, SpeechStopped):
+            break
+    assert isinstance(drive.events[-1], UtteranceEnded)
+    assert drive.words == stream.words
+    assert [request.final for request in drive.requests] == [False] * (len(drive.requests) - 1) + [True]
+
+
+def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
+    """Shorter than the hangover: one utterance; what was decoded in the pause is decoded again with what follows."""
+    stream = seconds(0.5, 1, 0.4, 1, 2)
+    drive = Drive(stream, stream.decode).run([CHUNK])
+    assert len(drive.utterances) == 1
+    assert drive.words == stream.words
+    check(drive)
+
+
+# ---- whatever the chunks and the load
+
+
+@given(streams, chunk_sizes, st.integers(0, 5), st.lists(st.floats(0, 1), max_size=3))
+def test_chunks_and_load_change_nothing(stream: Stream, sizes: list[int], delay: int, shares: list[float]) -> None:
+    """Whole, window by window or in random chunks, with quick decodes or slow ones: the same starts, stops,
+    utterances, words, flushes and totals.
+    """
+    flushes = [round(share * stream.length) for share in shares]
+    whole = Drive(stream, stream.decode, HALL).run([stream.length + 1], flushes)
+    windows = Drive(stream, stream.decode, HALL).run([WINDOW], flushes)
+    random_chunks = Drive(stream, stream.decode, HALL, delay=delay).run(chunked(sizes), flushes)
+    for drive in (whole, windows, random_chunks):
+        check(drive)
+    assert whole.outline == windows.outline
+    assert whole.outline == random_chunks.outline
+
+
+@given(streams, chunk_sizes, st.integers(0, 5))
+def test_every_word_is_committed_once(stream: Stream, sizes: list[int], delay: int) -> None:
+    """The transcript of a stream that nothing interrupts is what was said."""
+    drive = Drive(stream, stream.decode, HALL, delay=delay).run(chunked(sizes))
+    assert drive.words == stream.words
+    check(drive)
+
+
+def test_sample_by_sample() -> None:
+    """The smallest chunk there is."""
+    stream = Stream((4, 30, 20), 17)
+    assert Drive(stream, stream.decode).run([1]).outline == Drive(stream, stream.decode).run([CHUNK]).outline
+
+
+@given(streams, chunk_sizes)
+def test_only_the_needed_audio_is_held(stream: Stream, sizes: list[int]) -> None:
+    """What ``kept_from`` tells a client, the server itself lives by."""
+    drive = Drive(stream, stream.decode, HALL).run(chunked(sizes))
+    assert drive.session._timeline.start >= drive.kept_from
+
+
+# ---- flush and stop
+
+
+def test_flush_inside_an_utterance_ends_it_there() -> None:
+    """All before it is committed when ``Flushed`` comes; what follows is a new utterance."""
+    stream = seconds(0.5, 4, 1)
+    at = to_samples(2.5)
+    drive = Drive(stream, stream.decode).run([CHUNK], [at])
+    flushed = next(index for index, event in enumerate(drive.events) if isinstance(event, Flushed))
+    assert drive.events[flushed] == Flushed(at, at)
+    before = [word for event in drive.events[:flushed] if isinstance(event, Committed) for word in event.words]
+    assert before == [word for word in stream.words if word.end <= at]
+    assert drive.utterances[0][1] == at
+    assert drive.utterances[1][0] >= at
+    assert not [word for word in drive.words if word.start < at < word.end]
+    check(drive)
+
+
+def test_flush_in_silence_is_answered_at_once() -> None:
+    """There is nothing to commit."""
+    stream = seconds(1)
+    drive = Drive(stream, stream.decode)
+    drive.feed(stream.length)
+    drive.flush()
+    assert isinstance(drive.events[-1], Flushed)
+    assert drive.events[-1].at == stream.length
+    assert drive.requests == []
+
+
+def test_flush_waits_for_the_decode_in_flight() -> None:
+    """``Flushed`` never comes before the words."""
+    stream = seconds(0, 3)
+    drive = Drive(stream, stream.decode, delay=1_000)
+    drive.feed(to_samples(2))
+    drive.feed(to_samples(2.5))
+    drive.flush()
+    drive.flush()
+    assert not only(drive, Flushed)
+    drive.delay = 0
+    drive.stop()
+    kinds = [type(event) for event in drive.events]
+    assert kinds.count(Flushed) == 2
+    assert kinds.index(Flushed) > len(kinds) - 1 - kinds[::-1].index(UtteranceEnded)
+    check(drive)
+
+
+def test_stop_before_anything() -> None:
+    """An empty stream ends well."""
+    stream = Stream(())
+    drive = Drive(stream, stream.decode)
+    drive.stop()
+    assert drive.events == [Done(0, 0, 0, 0, 0)]
+
+
+def test_stop_in_the_middle_of_a_word() -> None:
+    """What was heard is decoded; the end of the stream is the end of the utterance."""
+    stream = Stream((10, 40), 100)
+    drive = Drive(stream, stream.decode).run([CHUNK])
+    assert drive.utterances[-1][1] == stream.length
+    assert drive.requests[-1].final
+    check(drive)
+
+
+def test_two_stops_are_one() -> None:
+    """``Done`` comes once."""
+    stream = seconds(0.5, 1)
+    drive = Drive(stream, stream.decode).run([CHUNK])
+    drive.stop()
+    check(drive)
+
+
+# ---- answers that are late, wrong or missing
+
+
+def test_an_answer_nobody_waits_for_is_ignored() -> None:
+    """A result that was decoded for something else never reaches the transcript."""
+    stream = seconds(0.5, 3, 1)
+    drive = Drive(stream, stream.decode)
+    wrong = (Word(" чужое", 0, 100, 1.0),)
+    for end in range(CHUNK, stream.length + 1, CHUNK):
+        drive.feed(end)
+        for number in (-1, 0, len(drive.requests), len(drive.requests) + 1):
+            # The request with the highest number was answered in this step; none is in flight.
+            drive.session.receive_hypothesis(Hypothesis(number, wrong))
+            drive.session.receive_failure(number)
+    drive.stop()
+    assert drive.words == stream.words
+    check(drive)
+
+
+def test_a_failed_step_is_made_up_for_by_the_next() -> None:
+    """While somebody speaks a failure costs half a second of delay and nothing else."""
+    stream = seconds(0.5, 6, 1)
+    count = itertools.count()
+
+    def decode(request: DecodeRequest) -> Hypothesis | None:
+        return None if next(count) % 2 and not request.final else stream.decode(request)
+
+    drive = Drive(stream, decode).run([CHUNK])
+    assert drive.words == stream.words
+    assert drive.gaps == []
+    check(drive)
+
+
+def test_a_last_decode_that_fails_once_is_tried_again() -> None:
+    """Nothing is lost by one failure."""
+    stream = seconds(0.5, 3, 1)
+    failed: set[int] = set()
+
+    def decode(request: DecodeRequest) -> Hypothesis | None:
+        if request.final and len(failed) < MAX_ATTEMPTS - 1:
+            failed.add(request.id)
+            return None
+        return stream.decode(request)
+
+    drive = Drive(stream, decode).run([CHUNK])
+    assert failed
+    assert drive.words == stream.words
+    assert drive.gaps == []
+
+
+def test_a_dead_decoder_makes_gaps_of_all_speech() -> None:
+    """Every failure is named; the stream goes on and ends."""
+    stream = seconds(0.5, 3, 1, 20, 1)
+    drive = Drive(stream, lambda request: None).run([CHUNK])
+    assert drive.words == []
+    assert sum(end - start for start, end in drive.gaps) == sum(end - start for start, end in drive.utterances)
+    assert all(isinstance(event, Gap) and event.reason == "decode_failed" for event in only(drive, Gap))
+    assert max(drive.held) < to_samples(17)
+    check(drive)
+
+
+def test_the_words_known_before_a_failure_are_not_lost() -> None:
+    """The gap begins where the last partial ends."""
+    stream = seconds(0.5, 3, 1)
+    drive = Drive(stream, lambda request: None if request.final else stream.decode(request)).run([CHUNK])
+    partial = only(drive, Partial)[-1]
+    assert isinstance(partial, Partial)
+    assert drive.words == [word for word in stream.words if word.end <= partial.end]
+    assert drive.gaps == [(partial.end, drive.utterances[0][1])]
+    check(drive)
+
+
+def test_a_gap_is_never_negative() -> None:
+    """Words that a partial had in the silence after the speech reach further than the utterance's end."""
+    stream = seconds(0.5, 1.5, 2)
+
+    def decode(request: DecodeRequest) -> Hypothesis | None:
+        end = request.start + len(request.samples)
+        return None if request.final else Hypothesis(request.id, (Word(" эхо", request.start, end, 0.5),))
+
+    drive = Drive(stream, decode, delay=3).run([SAMPLE_RATE // 4])
+    assert drive.text.strip() == "эхо"
+    check(drive)
+
+
+@given(streams, chunk_sizes, st.integers(0, 3), st.randoms(use_true_random=False), st.floats(0.1, 0.9))
+def test_failures_lose_only_what_a_gap_names(
+    stream: Stream, sizes: list[int], delay: int, chance: random.Random, rate: float
+) -> None:
+    """Whichever decodes fail: the stream ends, and every word outside gaps is committed exactly once."""
+
+    def decode(request: DecodeRequest) -> Hypothesis | None:
+        return None if chance.random() < rate else stream.decode(request)
+
+    drive = Drive(stream, decode, HALL, delay=delay).run(chunked(sizes))
+    check(drive)
+    lost = [word for word in stream.words if any(word.start < high and low < word.end for low, high in drive.gaps)]
+    assert drive.words == [word for word in stream.words if word not in lost]
+
+
+# ---- decoders that say strange things
+
+NOTHING: Callable[[DecodeRequest], tuple[Word, ...]] = lambda request: ()  # noqa: E731
+
+
+def babble(request: DecodeRequest) -> tuple[Word, ...]:
+    """The same word for ever, at the very beginning: what a loop looks like."""
+    return tuple(Word(" восемь", request.start, request.start, 0.99) for _ in range(3))
+
+
+def beyond(request: DecodeRequest) -> tuple[Word, ...]:
+    """Words after the end of the audio."""
+    end = request.start + len(request.samples)
+    return (Word(" потом", end + 5, end + 10**6, 0.9), Word(" ещё", end + 10**9, end + 10, 0.9))
+
+
+def backwards(request: DecodeRequest) -> tuple[Word, ...]:
+    """Times that run backwards, lengths below zero, positions below zero."""
+    end = request.start + len(request.samples)
+    return (
+        Word(" конец", end - WORD, end - 2 * WORD, 0.9),
+        Word(" начало", request.start, request.start - 100, 0.9),
+        Word("", -5, -10, 0.0),
+        Word(" середина", request.start + WORD, request.start, 1.0),
+    )
+
+
+@pytest.mark.parametrize("words", [NOTHING, babble, beyond, backwards])
+@pytest.mark.parametrize("delay", [0, 3])
+def test_a_strange_decoder_is_survived(words: Callable[[DecodeRequest], tuple[Word, ...]], delay: int) -> None:
+    """Bounded memory, no exception, every promise kept: only the text is bad."""
+    stream = seconds(0.5, 40, 0.3, 5, 1, 0.2, 1, 3)
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        return Hypothesis(request.id, words(request))
+
+    drive = Drive(stream, decode, delay=delay).run([CHUNK], [to_samples(10), to_samples(49)])
+    assert max(drive.held) < to_samples(17)
+    check(drive)
+
+
+@st.composite
+def garbage(draw: st.DrawFn) -> Decoder:
+    """A decoder that says anything, or fails."""
+    times = draw(st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.floats(0, 1)), min_size=1))
+    counts = draw(st.lists(st.integers(-1, 14), min_size=1))
+    source, count = itertools.cycle(times), itertools.cycle(counts)
+
+    def decode(request: DecodeRequest) -> Hypothesis | None:
+        number = next(count)
+        if number < 0:
+            return None
+
+        def position(share: float) -> int:
+            return request.start + round(share * len(request.samples))
+
+        return Hypothesis(
+            request.id,
+            tuple(
+                Word(" а", position(start), position(end), probability)
+                for start, end, probability in itertools.islice(source, number)
+            ),
+        )
+
+    return decode
+
+
+@hypothesis_settings(max_examples=200)
+@given(
+    streams, chunk_sizes, garbage(), st.integers(0, 4), st.tuples(st.sampled_from([1.0, 3.0, 15.0]), st.floats(0, 1))
+)
+def test_no_decoder_breaks_a_promise(
+    stream: Stream, sizes: list[int], decode: Decoder, delay: int, extremes: tuple[float, float]
+) -> None:
+    """Anything a decoder can say or fail to say, also with windows much shorter than what is said."""
+    window_s, flush = extremes
+    config = SessionConfig(max_window_s=window_s)
+    check(Drive(stream, decode, config, delay=delay).run(chunked(sizes), [round(flush * stream.length)]))
+
+
+# ---- long streams
+
+
+@pytest.mark.parametrize("delay", [0, 4])
+def test_speech_without_pause_stays_bounded(delay: int) -> None:
+    """Ten minutes in one breath: every word, few seconds of audio held, short windows decoded."""
+    stream = seconds(0.5, 600, 1)
+    words = stream.words
+    index = {word.start: number for number, word in enumerate(words)}
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        end = request.start + len(request.samples)
+        first = index[-(-(request.start - words[0].start) // WORD) * WORD + words[0].start] if words else 0
+        first += len(request.prefix.split())
+        heard = [word for word in words[first : first + 60] if word.end <= end]
+        return Hypothesis(request.id, tuple(heard), language="ru")
+
+    drive = Drive(stream, decode, delay=delay).run([CHUNK])
+    assert drive.words == words
+    assert max(drive.held) < to_samples(8)
+    assert max(len(request.samples) for request in drive.requests) < to_samples(8)
+    check(drive)
+
+
+def test_speech_without_certain_words_stays_bounded() -> None:
+    """A window that is full moves on, and what it had is committed."""
+    stream = seconds(0.5, 60, 1)
+    drive = Drive(stream, lambda request: Hypothesis(request.id, ())).run([CHUNK])
+    assert max(len(request.samples) for request in drive.requests) <= to_samples(15)
+    assert max(drive.held) < to_samples(17)
+    check(drive)
+
+
+def test_audio_that_came_in_one_piece_is_worked_off() -> None:
+    """A backlog is decoded in windows of the longest length; ``waiting`` falls to nothing."""
+    stream = seconds(0.5, 100, 1)
+    drive = Drive(stream, stream.decode)
+    drive.session.receive_audio(np.arange(stream.length, dtype=np.float32))
+    drive.session.receive_speech(
+        np.array([stream.probability(start) for start in range(0, stream.length, WINDOW)], np.float32)
+    )
+    waiting = [drive.session.waiting]
+    while (request := drive.session.next_decode()) is not None:
+        drive.heard.append((request.start, request.start + len(request.samples)))
+        drive.session.receive_hypothesis(stream.decode(request))
+        drive.events += drive.session.events()
+        waiting.append(drive.session.waiting)
+    assert waiting[0] > to_samples(99)
+    assert waiting == sorted(waiting, reverse=True)
+    assert waiting[-1] == 0
+    drive.stop()
+    assert drive.words == stream.words
+    check(drive)
+
+
+# ---- resume
+
+
+def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 0) -> tuple[Drive, list[Word]]:
+    """A second session for a client that saw the first ``seen`` events of the first, and the words it had."""
+    had = Drive(first.stream, first.decode, config)
+    had.events = first.events[:seen]
+    position = had.kept_from
+    words = tuple(word for word in had.words if word.end > position)
+    start = Start(resume=Resume("before", position, words, had.text))
+    second = Drive(first.stream, first.stream.decode, config, start, delay=delay)
+    return second, had.words
+
+
+@hypothesis_settings(max_examples=200)
+@given(streams, st.tuples(chunk_sizes, chunk_sizes), st.floats(0, 1), st.integers(0, 3), st.booleans())
+def test_resume_loses_nothing_and_says_nothing_twice(
+    stream: Stream, sizes: tuple[list[int], list[int]], share: float, delay: int, hall: bool
+) -> None:
+    """Wherever the connection broke: what the client had and what it gets make the transcript."""
+    config = HALL if hall else SessionConfig()
+    first = Drive(stream, stream.decode, config).run(chunked(sizes[0]))
+    second, had = resumed(first, round(share * (len(first.events) - 1)), config, delay)
+    second.run(chunked(sizes[1]))
+    check(second)
+    assert had + second.words == stream.words
+
+
+def test_resume_continues_with_the_prefix() -> None:
+    """The first decode after it has the words that the client had as forced prefix, and their audio."""
+    stream = seconds(0.5, 8, 1)
+    first = Drive(stream, stream.decode)
+    while len(first.words) < 12:
+        first.feed(first.session.received + CHUNK)
+    second, had = resumed(first, len(first.events))
+    kept = [word for word in had if word.end > first.kept_from]
+    assert kept
+    second.run([CHUNK])
+    assert second.requests[0].start == first.kept_from
+    assert second.requests[0].prefix == "".join(word.text for word in kept)
+    assert had + second.words == stream.words
+    check(second)
+
+
+def test_after_resume_nothing_is_decoded_before_the_known_words_came_again() -> None:
+    """A decode whose prefix lies in audio that is still to come would invent."""
+    stream = seconds(0, 8)
+    words = tuple(stream.words[:10])
+    drive = Drive(stream, stream.decode, start=Start(resume=Resume("before", 0, words)))
+    drive.run([CHUNK])
+    assert all(len(request.samples) > words[-1].end for request in drive.requests[:1])
+    assert list(words) + drive.words == stream.words
+
+
+def test_resume_of_a_stream_that_said_all_ends_at_once() -> None:
+    """The client stops without sending more: nothing is decoded, nothing hangs."""
+    stream = seconds(0.5, 8, 1)
+    words = tuple(stream.words[3:9])
+    drive = Drive(stream, stream.decode, start=Start(resume=Resume("before", words[0].start, words)))
+    drive.stop()
+    assert drive.requests == []
+    assert drive.events[-1] == Done(0, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("offset", [-(10**6), 0, 10**9])
+def test_a_client_that_resumes_with_nonsense_harms_only_itself(offset: int) -> None:
+    """Words far before or after their audio: the session lives, is bounded, and ends."""
+    stream = seconds(0.5, 40, 1)
+    words = tuple(Word(" чушь", offset + number, offset + number, 1.0) for number in range(1000))
+    start = Start(resume=Resume("before", 0, words))
+    drive = Drive(stream, lambda request: Hypothesis(request.id, ()), start=start).run([CHUNK])
+    assert max(drive.held) < to_samples(17)
+    check(drive)
+
+
+# ---- what a request says
+
+
+def test_a_request_carries_what_start_and_settings_say() -> None:
+    """The client's word goes before the server's setting."""
+    stream = seconds(0, 2)
+    config = SessionConfig(language="ru", prompt="Сервер.")
+
+    def first(start: Start) -> DecodeRequest:
+        return Drive(stream, stream.decode, config, start).run([CHUNK]).requests[0]
+
+    plain = first(Start())
+    assert (plain.language, plain.prompt, plain.hotwords) == ("ru", "Сервер.", ())
+    own = first(Start(language="en", prompt="", hotwords=("Кеннеди",)))
+    assert (own.language, own.prompt, own.hotwords) == ("en", "", ("Кеннеди",))
+    assert first(Start(language="auto")).language is None
+
+
+def test_a_detected_language_stays() -> None:
+    """It is asked for once; a noise in the middle does not turn the stream into another language."""
+    stream = seconds(0, 3, 1, 2)
+    drive = Drive(stream, stream.decode, SessionConfig(language=None)).run([CHUNK])
+    assert [request.language for request in drive.requests] == [None] + ["ru"] * (len(drive.requests) - 1)
+
+
+def test_progress_comes_about_once_a_second() -> None:
+    """Also while somebody speaks; what is settled never passes what was received."""
+    stream = seconds(3, 6, 3)
+    drive = Drive(stream, stream.decode).run([CHUNK])
+    told = only(drive, Progress)
+    assert len(told) in (10, 11, 12)
+    for event in told:
+        assert isinstance(event, Progress)
+        assert event.kept_from <= event.settled <= event.received
+
+
+def test_committed_text_is_the_words_joined() -> None:
+    """Spaces are part of the words."""
+    assert Committed((Word(" раз", 0, 1, 1.0), Word(",", 1, 2, 1.0), Word(" два", 2, 3, 1.0)), 0).text == " раз, два"
+
+
+def test_a_new_session_is_silent() -> None:
+    """Nothing happens before audio comes."""
+    session = Session(SessionConfig(), Start())
+    assert session.events() == []
+    assert session.next_decode() is None
+    assert session.waiting == session.received == 0
