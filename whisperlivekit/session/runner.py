@@ -34,7 +34,7 @@ class SessionRunner:
         self._moved = asyncio.Event()
         """Something changed: events wait, or audio was taken."""
         self._events: list[Event] = []
-        self._failure: WhisperLiveKitError | None = None
+        self._failure: BaseException | None = None
         self._closed = False
         self._draining = False
 
@@ -66,7 +66,7 @@ class SessionRunner:
         """Events in order, as they happen; ends after ``Done``, ``drain`` or ``close``.
 
         Raises:
-            WhisperLiveKitError: the engine cannot serve this session any more.
+            WhisperLiveKitError: the engine cannot serve this session any more; another exception is a fault in it.
         """
         while True:
             self._moved.clear()
@@ -112,7 +112,14 @@ class SessionRunner:
             request = self._session.next_decode()
             if request is not None:
                 self._decoding = asyncio.create_task(self._decode(request))
+                self._decoding.add_done_callback(self._end_decode)
         self._moved.set()
+
+    def _end_decode(self, decoding: asyncio.Task[None]) -> None:
+        """What nobody foresaw is for whoever reads the events: a stream must not hang in silence."""
+        if not decoding.cancelled() and (error := decoding.exception()) is not None:
+            self._failure = error
+            self._moved.set()
 
     async def _decode(self, request: DecodeRequest) -> None:
         hypothesis: Hypothesis | None = None
