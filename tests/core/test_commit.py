@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperlivekit.core.commit import EARLY, LATE, SURE, UNSURE, CommitPolicy, bare
+from whisperlivekit.core.commit import EARLY, LATE, NUMBER, SURE, UNSURE, CommitPolicy, bare
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import ENCODER_FRAME
 
@@ -44,42 +44,58 @@ def test_an_unsure_word_waits_longer() -> None:
 
 
 def test_a_sure_word_that_was_seen_before_is_committed_early() -> None:
-    """Two hypotheses agree, but for case and punctuation."""
+    """Two hypotheses agree, but for case and punctuation, and more is heard after it."""
     policy = CommitPolicy(THRESHOLD)
-    end = END - round(DISTANCE * EARLY)
-    assert policy.committable([word(" слово", end, SURE)], END) == 0
-    assert policy.committable([word(" Слово,", end, SURE)], END) == 1
+    end, more = END - round(DISTANCE * EARLY), word(" ещё", END)
+    assert policy.committable([word(" слово", end, SURE), more], END) == 0
+    assert policy.committable([word(" Слово,", end, SURE), more], END) == 1
+
+
+def test_the_last_word_is_never_committed_early() -> None:
+    """Its end is where the audio ended, whatever the probability: "файл" may become "файла"."""
+    policy = CommitPolicy(THRESHOLD)
+    last = word(" слово", END - round(DISTANCE * EARLY), SURE)
+    assert [policy.committable([last], END) for _ in range(3)] == [0, 0, 0]
+
+
+def test_digits_wait_longer() -> None:
+    """They are written at once of what takes several words to say."""
+    policy = CommitPolicy(THRESHOLD)
+    digits = word(" 26", END - DISTANCE, SURE)
+    assert policy.committable([digits], END) == 0
+    assert policy.committable([digits], END + round(DISTANCE * (NUMBER - 1))) == 1
 
 
 def test_agreement_ends_at_the_first_difference() -> None:
     """What follows a word that has changed is as uncertain as it."""
-    end = END - round(DISTANCE * EARLY)
+    end, more = END - round(DISTANCE * EARLY), word(" ещё", END)
     policy = CommitPolicy(THRESHOLD)
-    policy.committable([word(" один", end, SURE), word(" два", end, SURE)], END)
-    assert policy.committable([word(" одна", end, SURE), word(" два", end, SURE)], END) == 0
+    policy.committable([word(" один", end, SURE), word(" два", end, SURE), more], END)
+    assert policy.committable([word(" одна", end, SURE), word(" два", end, SURE), more], END) == 0
 
 
 def test_agreement_is_with_what_was_left_over() -> None:
     """Committed words are not compared again: the next hypothesis begins after them."""
-    end = END - round(DISTANCE * EARLY)
+    end, more = END - round(DISTANCE * EARLY), word(" ещё", END)
     policy = CommitPolicy(THRESHOLD)
-    assert policy.committable([word(" раз", 1), word(" два", end, SURE)], END) == 1
-    assert policy.committable([word(" два", end, SURE)], END) == 1
+    assert policy.committable([word(" раз", 1), word(" два", end, SURE), more], END) == 1
+    assert policy.committable([word(" два", end, SURE), more], END) == 1
 
 
 def test_a_new_utterance_has_no_hypothesis_before() -> None:
     """Agreement does not reach over a pause."""
     end = END - round(DISTANCE * EARLY)
+    words = [word(" слово", end, SURE), word(" ещё", END)]
     policy = CommitPolicy(THRESHOLD)
-    policy.committable([word(" слово", end, SURE)], END)
+    policy.committable(words, END)
     policy.reset()
-    assert policy.committable([word(" слово", end, SURE)], END) == 0
+    assert policy.committable(words, END) == 0
 
 
 words = st.lists(
     st.builds(
         Word,
-        st.sampled_from([" раз", " два", " три", "", " —"]),
+        st.sampled_from([" раз", " два", " 26", "", " —"]),
         st.integers(-1_000, 2 * END),
         st.integers(-1_000, 2 * END),
         st.floats(0, 1),
