@@ -117,8 +117,7 @@ class WhisperModel:
         for (final, language, _), members in groupby(sorted(range(len(requests)), key=group), key=group):
             indices = list(members)
             batch = [requests[index] for index in indices]
-            for index, hypothesis in zip(indices, self._decode(batch, language, final), strict=True):
-                results[index] = hypothesis
+            results.update(zip(indices, self._decode(batch, language, final), strict=True))
         return [results[index] for index in range(len(requests))]
 
     # ---- one group: same language, same prompt length, same options
