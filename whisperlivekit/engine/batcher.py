@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.units import SAMPLE_RATE
-from whisperlivekit.engine.api import SpeechDetector
+from whisperlivekit.engine.api import EngineObserver, SpeechDetector
 from whisperlivekit.engine.schedule import Waiting, next_batch
 from whisperlivekit.engine.silero import SileroDetector, SileroModel
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
@@ -23,6 +24,12 @@ T = TypeVar("T")
 
 CONSECUTIVE_FAILURES = 3
 """Batches in a row that fail before the model counts as dead: one bad request must not, a broken GPU must."""
+
+CONSECUTIVE_SHORTAGES = 20
+"""The same for single decodes that found no memory: whatever else holds it may soon give it back."""
+
+GROW_AFTER = 200
+"""Batches without trouble after which the batch may grow again by one, once memory has run out."""
 
 STOP_TIMEOUT_S = 10.0
 
@@ -40,7 +47,12 @@ class Engine:
         self._wake = threading.Condition()
         self._arrivals = 0
         self._failures = 0
+        self._max_batch = config.max_batch
+        """Less than the configured one after memory has run out."""
+        self._since_shrink = 0
         self._closing = False
+        self.observer: EngineObserver | None = None
+        """Is told what the model does; set before ``load``."""
         self.failed = False
         """The model cannot serve any more; the process should be replaced."""
 
@@ -76,7 +88,7 @@ class Engine:
                 raise ModelUnavailable("the model does not serve")
             future: asyncio.Future[Hypothesis] = self._loop.create_future()
             self._arrivals += 1
-            self._waiting.append((Waiting(request, self._arrivals), future))
+            self._waiting.append((Waiting(request, self._arrivals, time.monotonic()), future))
             self._wake.notify()
         return await future
 
@@ -103,12 +115,15 @@ class Engine:
             self._fail(loaded, ModelUnavailable(reason))
             return
         self._resolve(loaded, None)
+        batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]] | None = None
         try:
             while (batch := self._take()) is not None:
                 self._serve(batch)
         finally:
             self.failed = self.failed or not self._closing
             self._refuse_all()
+            for _, future in batch or ():
+                self._fail(future, ModelUnavailable("the model does not serve"))
 
     def _load(self) -> None:
         self._silero = SileroModel()
@@ -123,7 +138,11 @@ class Engine:
             while not self._closing:
                 self._waiting = [entry for entry in self._waiting if not entry[1].done()]
                 if self._waiting:
-                    chosen = next_batch([waiting for waiting, _ in self._waiting], self._config.max_batch)
+                    chosen = next_batch([waiting for waiting, _ in self._waiting], self._max_batch)
+                    if self.observer is not None:
+                        now = time.monotonic()
+                        for waiting in chosen:
+                            self.observer.observe_wait(now - waiting.since_s)
                     batch = [(waiting.request, future) for waiting, future in self._waiting if waiting in chosen]
                     self._waiting = [entry for entry in self._waiting if entry[0] not in chosen]
                     return batch
@@ -136,18 +155,33 @@ class Engine:
             hypotheses = self._model.decode([request for request, _ in batch])
             answers = list(zip(batch, hypotheses, strict=True))
         except Exception as error:  # model thread edge: whatever the model raises, every caller gets an answer
-            log.exception("a batch of %d decodes failed", len(batch))
+            short = is_out_of_memory(error)
+            if short:
+                self._max_batch = max(1, min(self._max_batch, len(batch) // 2))
+                self._since_shrink = 0
+                log.error("out of memory with %d decodes at once; from now on at most %d", len(batch), self._max_batch)  # noqa: TRY400
+            else:
+                log.exception("a batch of %d decodes failed", len(batch))
+            if self.observer is not None:
+                self.observer.observe_failure("out_of_memory" if short else "error")
             if len(batch) > 1:
-                # One bad request must not fail its neighbours.
-                for entry in batch:
-                    self._serve([entry])
+                # One bad request must not fail its neighbours; and what does not fit at once may fit in halves.
+                half = len(batch) // 2 if short else 1
+                for begin in range(0, len(batch), half):
+                    self._serve(batch[begin : begin + half])
                 return
             self._failures += 1
-            self.failed = self.failed or self._failures >= CONSECUTIVE_FAILURES
+            self.failed = self.failed or self._failures >= (CONSECUTIVE_SHORTAGES if short else CONSECUTIVE_FAILURES)
             failure = ModelUnavailable if self.failed else DecodeFailed
             self._fail(batch[0][1], failure(f"the model failed: {type(error).__name__}"))
             return
         self._failures = 0
+        self._since_shrink += 1
+        if self._since_shrink >= GROW_AFTER and self._max_batch < self._config.max_batch:
+            self._max_batch, self._since_shrink = self._max_batch + 1, 0
+        if self.observer is not None:
+            looped = sum(hypothesis.looped for hypothesis in hypotheses)
+            self.observer.observe_batch(len(batch), looped, self._model.stages_s)
         for (_, future), hypothesis in answers:
             self._resolve(future, hypothesis)
 
@@ -168,3 +202,8 @@ class Engine:
         # The loop is closed when the process is going: nobody waits any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CTranslate2 says so with a RuntimeError ("CUDA failed with error out of memory"), numpy with a MemoryError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())

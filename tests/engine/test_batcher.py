@@ -1,0 +1,396 @@
+"""One model thread for all sessions: every caller gets an answer, whatever the model does."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.engine.batcher import CONSECUTIVE_FAILURES, Engine
+from whisperlivekit.engine.silero import SileroModel
+from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
+from whisperlivekit.errors import DecodeFailed, ModelUnavailable, WhisperLiveKitError
+
+CONFIG = EngineConfig(model_dir=Path("models/whisper/none"), device="cpu", max_batch=4)
+
+Behaviour = Callable[[Sequence[DecodeRequest]], list[Hypothesis]]
+
+
+def echo(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+    """The prompt of each request as its only word."""
+    return [Hypothesis(request.id, (Word(request.prompt, 0, 1, 1.0),)) for request in requests]
+
+
+class FakeModel(WhisperModel):
+    """Does what a test says; can be held in the middle of a decode."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.batches: list[list[str]] = []
+        self.begun = threading.Semaphore(0)
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        self.batches.append([request.prompt for request in requests])
+        self.begun.release()
+        assert self.hold.wait(20)
+        return self.behaviour(requests)
+
+
+class FakeSilero(SileroModel):
+    """Hears no speech, ever."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def initial_state(self) -> Any:
+        return None
+
+    async def run(self, windows: NDArray[np.float32], state: Any) -> tuple[NDArray[np.float32], Any]:
+        return np.zeros(len(windows), np.float32), state
+
+
+class FakeEngine(Engine):
+    """The real engine on a fake model."""
+
+    def __init__(self, behaviour: Behaviour = echo, load_error: Exception | None = None) -> None:
+        super().__init__(CONFIG)
+        self.fake = FakeModel(behaviour)
+        self.silero = FakeSilero()
+        self._load_error = load_error
+
+    def _load(self) -> None:
+        if self._load_error is not None:
+            raise self._load_error
+        self._silero = self.silero
+        self._model = self.fake
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The model is busy with a first request meanwhile, so that all others wait together."""
+        self.fake.hold.clear()
+        try:
+            yield
+        finally:
+            self.fake.hold.set()
+
+    async def begun(self) -> None:
+        """The model thread is inside a decode."""
+        assert await asyncio.to_thread(self.fake.begun.acquire, True, 20)
+
+
+def request(name: str, *, final: bool = False) -> DecodeRequest:
+    return DecodeRequest(1, np.zeros(10, np.float32), 0, "ru", prompt=name, final=final)
+
+
+def run(engine: FakeEngine, test: Callable[[FakeEngine], Coroutine[Any, Any, None]]) -> None:
+    """With a loaded engine, closed at the end; a test that hangs is a test that fails."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(20):
+            await engine.load()
+            try:
+                await test(engine)
+            finally:
+                await asyncio.to_thread(engine.close)
+
+    asyncio.run(whole())
+
+
+async def ask(engine: Engine, *names: str) -> list[str | WhisperLiveKitError]:
+    """What each gets, all at once."""
+
+    async def one(name: str) -> str | WhisperLiveKitError:
+        try:
+            return (await engine.transcribe(request(name))).words[0].text
+        except WhisperLiveKitError as error:
+            return error
+
+    return await asyncio.gather(*(one(name) for name in names))
+
+
+def test_each_caller_gets_its_own_answer() -> None:
+    """Requests of several sessions have the same ids: answers go by place, not by id."""
+
+    async def test(engine: FakeEngine) -> None:
+        names = [str(number) for number in range(20)]
+        assert await ask(engine, *names) == names
+
+    run(FakeEngine(), test)
+
+
+def test_waiting_requests_go_together_finals_first() -> None:
+    """What came while the model was busy is one batch, up to the largest; a batch of one takes the same path."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            first = asyncio.create_task(engine.transcribe(request("first")))
+            await engine.begun()
+            others = [asyncio.create_task(engine.transcribe(request(name))) for name in "abcde"]
+            last = asyncio.create_task(engine.transcribe(request("final", final=True)))
+            await asyncio.sleep(0)
+        await asyncio.gather(first, last, *others)
+        assert engine.fake.batches[0] == ["first"]
+        assert [sorted(batch) for batch in engine.fake.batches[1:]] == [["a", "b", "c", "final"], ["d", "e"]]
+
+    run(FakeEngine(), test)
+
+
+def failing(*bad: str) -> Behaviour:
+    """A model that cannot stand these requests."""
+
+    def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        if any(request.prompt in bad for request in requests):
+            raise ValueError("a test")
+        return echo(requests)
+
+    return decode
+
+
+def test_one_bad_request_does_not_fail_its_neighbours() -> None:
+    """A batch that fails is decoded one by one."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            first = asyncio.create_task(engine.transcribe(request("first")))
+            await engine.begun()
+            others = asyncio.create_task(ask(engine, "a", "bad", "b"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await first
+        a, bad, b = await others
+        assert (a, b) == ("a", "b")
+        assert isinstance(bad, DecodeFailed)
+        assert bad.message == "the model failed: ValueError"
+        assert not engine.failed
+
+    run(FakeEngine(failing("bad")), test)
+
+
+def test_an_error_does_not_tell_what_was_said() -> None:
+    """The message goes to a client; what the library says may hold paths or text."""
+
+    async def test(engine: FakeEngine) -> None:
+        (error,) = await ask(engine, "bad")
+        assert "a test" not in str(error)
+
+    run(FakeEngine(failing("bad")), test)
+
+
+def test_failures_in_a_row_make_the_engine_failed() -> None:
+    """A broken GPU must not be taken for bad requests for ever."""
+
+    async def test(engine: FakeEngine) -> None:
+        for _ in range(CONSECUTIVE_FAILURES - 1):
+            assert isinstance((await ask(engine, "bad"))[0], DecodeFailed)
+            assert not engine.failed
+        assert isinstance((await ask(engine, "bad"))[0], ModelUnavailable)
+        assert engine.failed
+        assert isinstance((await ask(engine, "good"))[0], ModelUnavailable)
+
+    run(FakeEngine(failing("bad")), test)
+
+
+def test_a_success_between_failures_counts() -> None:
+    """Only failures in a row are a sign of a dead model."""
+
+    async def test(engine: FakeEngine) -> None:
+        for _ in range(3 * CONSECUTIVE_FAILURES):
+            assert isinstance((await ask(engine, "bad"))[0], DecodeFailed)
+            assert (await ask(engine, "good")) == ["good"]
+        assert not engine.failed
+
+    run(FakeEngine(failing("bad")), test)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_too_few_or_too_many_hypotheses_are_a_failure(count: int) -> None:
+    """Nobody gets another one's words, and nobody waits for ever."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            first = asyncio.create_task(ask(engine, "first"))
+            await engine.begun()
+            others = asyncio.create_task(ask(engine, "a", "b"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        answers = [*await first, *await others]
+        if count == 1:
+            assert answers == ["lost", "lost", "lost"]
+        else:
+            assert all(isinstance(answer, WhisperLiveKitError) for answer in answers)
+
+    run(FakeEngine(lambda requests: [Hypothesis(1, (Word("lost", 0, 1, 1.0),))] * count), test)
+
+
+def test_who_has_gone_is_skipped() -> None:
+    """A closed session's request costs no decode."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            first = asyncio.create_task(engine.transcribe(request("first")))
+            await engine.begun()
+            gone = asyncio.create_task(engine.transcribe(request("gone")))
+            stays = asyncio.create_task(engine.transcribe(request("stays")))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.wait([gone])
+        assert (await stays).words[0].text == "stays"
+        await first
+        assert engine.fake.batches == [["first"], ["stays"]]
+
+    run(FakeEngine(), test)
+
+
+def test_who_goes_during_its_decode_harms_nobody() -> None:
+    """The answer is thrown away, the next one is served."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            gone = asyncio.create_task(engine.transcribe(request("gone")))
+            await engine.begun()
+            gone.cancel()
+            await asyncio.wait([gone])
+        assert await ask(engine, "next") == ["next"]
+
+    run(FakeEngine(), test)
+
+
+def test_close_refuses_who_waits_and_finishes_who_is_served() -> None:
+    """Refused at once, not after the decode in flight; that one still gets its words."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            served = asyncio.create_task(engine.transcribe(request("served")))
+            await engine.begun()
+            waiting = asyncio.create_task(ask(engine, "a", "b"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            closing = asyncio.create_task(asyncio.to_thread(engine.close))
+            assert all(isinstance(answer, ModelUnavailable) for answer in await waiting)
+            assert not served.done()
+        assert (await served).words[0].text == "served"
+        await closing
+        assert isinstance((await ask(engine, "late"))[0], ModelUnavailable)
+        assert engine.silero.closed
+        assert not engine.failed
+
+    run(FakeEngine(), test)
+
+
+def test_a_model_thread_that_dies_leaves_nobody_waiting() -> None:
+    """Even what is no Exception at all: the engine is failed, and the process can be replaced."""
+
+    def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        raise SystemExit
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            first = asyncio.create_task(ask(engine, "first"))
+            await engine.begun()
+            others = asyncio.create_task(ask(engine, "a", "b"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for answer in [*await first, *await others]:
+            assert isinstance(answer, ModelUnavailable)
+        assert engine.failed
+
+    run(FakeEngine(decode), test)
+
+
+def test_a_model_that_does_not_load_says_why() -> None:
+    """For the operator: the folder, the device and the library's reason; afterwards nobody waits for it."""
+
+    async def test() -> None:
+        engine = FakeEngine(load_error=RuntimeError("unsupported model version"))
+        with pytest.raises(ModelUnavailable, match=r"none does not load on cpu: unsupported model version"):
+            await engine.load()
+        assert engine.failed
+        assert isinstance((await ask(engine, "anybody"))[0], ModelUnavailable)
+        with pytest.raises(ModelUnavailable):
+            engine.detector()
+        engine.close()
+
+    asyncio.run(test())
+
+
+class RealModelOnly(Engine):
+    """No detector: what is tested fails before it is needed."""
+
+    def _load(self) -> None:
+        self._model = WhisperModel(self._config)
+
+
+def test_a_model_folder_that_is_not_there(tmp_path: Path) -> None:
+    """The real model class, with nothing to load."""
+
+    async def test() -> None:
+        engine = RealModelOnly(EngineConfig(model_dir=tmp_path / "small", device="cpu"))
+        with pytest.raises(ModelUnavailable, match="small does not load on cpu"):
+            await engine.load()
+        engine.close()
+
+    asyncio.run(test())
+
+
+def test_before_it_is_loaded_it_refuses() -> None:
+    """Instead of a wait without end."""
+
+    async def test() -> None:
+        engine = FakeEngine()
+        assert engine.model_name == "none"
+        assert isinstance((await ask(engine, "early"))[0], ModelUnavailable)
+        with pytest.raises(ModelUnavailable, match="not loaded yet"):
+            engine.detector()
+        engine.close()
+
+    asyncio.run(test())
+
+
+def test_every_session_has_its_own_detector() -> None:
+    """They share the network, not the state."""
+
+    async def test(engine: FakeEngine) -> None:
+        first, second = engine.detector(), engine.detector()
+        assert first is not second
+        assert len(await first.feed(np.zeros(700, np.float32))) == 1
+        assert len(await second.feed(np.zeros(400, np.float32))) == 0
+
+    run(FakeEngine(), test)
+
+
+@hypothesis_settings(max_examples=20)
+@given(st.lists(st.sampled_from(["good", "bad", "gone"]), min_size=1, max_size=15))
+def test_every_caller_is_answered(fates: list[str]) -> None:
+    """Whatever mixture of good requests, bad ones and callers that go away."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            tasks = [asyncio.create_task(ask(engine, fate)) for fate in fates]
+            await engine.begun()
+            for task, fate in zip(tasks, fates, strict=True):
+                if fate == "gone":
+                    task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for fate, answer in zip(fates, answers, strict=True):
+            if fate == "gone":
+                assert isinstance(answer, asyncio.CancelledError)
+            else:
+                assert isinstance(answer, list)
+                assert answer == ["good"] or isinstance(answer[0], WhisperLiveKitError)
+                assert fate == "good" or isinstance(answer[0], WhisperLiveKitError)
+
+    run(FakeEngine(failing("bad")), test)
