@@ -21,6 +21,22 @@ class Recognizer(Protocol):
         ...
 
 
+class EngineObserver(Protocol):
+    """Counts what an engine does. Called in the model thread: every method is quick, thread-safe and raises nothing."""
+
+    def observe_wait(self, seconds: float) -> None:
+        """One request waited this long for its batch."""
+        ...
+
+    def observe_batch(self, size: int, looped: int, stages_s: dict[str, float]) -> None:
+        """A batch went through the model: its requests, how many of them looped, and the time of each stage."""
+        ...
+
+    def observe_failure(self, reason: str) -> None:
+        """A batch failed; ``reason`` is ``out_of_memory`` or ``error``. Its parts may be tried again."""
+        ...
+
+
 class SpeechDetector(Protocol):
     """Tells speech from the rest; one for each session, it carries state from call to call."""
 

@@ -122,8 +122,9 @@ class Engine:
         finally:
             self.failed = self.failed or not self._closing
             self._refuse_all()
-            for _, future in batch or ():
-                self._fail(future, ModelUnavailable("the model does not serve"))
+            if batch is not None:
+                for _, future in batch:
+                    self._fail(future, ModelUnavailable("the model does not serve"))
 
     def _load(self) -> None:
         self._silero = SileroModel()

@@ -12,6 +12,8 @@ class Waiting:
 
     request: DecodeRequest
     arrival: int
+    since_s: float = 0.0
+    """When it arrived, on the monotonic clock."""
 
 
 def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:

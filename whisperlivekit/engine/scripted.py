@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
+from whisperlivekit.engine.api import EngineObserver
 
 LOUD = 0.01
 """Root mean square of a window that counts as speech."""
@@ -47,6 +48,7 @@ class ScriptedEngine:
         self._script = script
         self._delay_s = delay_s
         self.failed = False
+        self.observer: EngineObserver | None = None
         self.requests: list[DecodeRequest] = []
         self.error: Exception | None = None
         """Raised by the next decode, once."""
@@ -76,4 +78,6 @@ class ScriptedEngine:
         words = tuple(
             Word(self.word_at(index), index * length, (index + 1) * length, 0.9) for index in range(first, last)
         )
+        if self.observer is not None:
+            self.observer.observe_batch(1, 0, {"generate": self._delay_s})
         return Hypothesis(request.id, words, language=request.language or "ru", average_logprob=-0.1)

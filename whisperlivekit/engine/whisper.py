@@ -7,7 +7,9 @@ once, are put behind every window (docs/decisions.md has the figures).
 """
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE
+from whisperlivekit.engine.cuda import load_cublas
 
 PADDING_S = 1.0
 """Silence encoded after the audio. Tried 0 to 5 s with and without ``TAIL_FRAMES``: below 1 s words are invented."""
@@ -81,7 +84,10 @@ class WhisperModel:
 
         Raises:
             OSError, RuntimeError, ValueError: what CTranslate2 and the tokenizer say of missing or broken files.
+            ModelUnavailable: the GPU's libraries are missing.
         """
+        if config.device == "cuda":
+            load_cublas()
         # Imported here: these start threads and take memory, and must not be loaded before the fork.
         import ctranslate2
         from faster_whisper.feature_extractor import FeatureExtractor
@@ -90,6 +96,8 @@ class WhisperModel:
 
         self._ctranslate2: Any = ctranslate2
         self._config = config
+        self.stages_s: dict[str, float] = {}
+        """Time of each stage of the last ``decode``."""
         self._model: Any = ctranslate2.models.Whisper(
             str(config.model_dir),
             device=config.device,
@@ -107,6 +115,7 @@ class WhisperModel:
 
     def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         """The hypotheses of the requests, in their order."""
+        self.stages_s = {}
         results: dict[int, Hypothesis] = {}
         languages = [request.language or self._detect(request) for request in requests]
 
@@ -123,9 +132,11 @@ class WhisperModel:
     # ---- one group: same language, same prompt length, same options
 
     def _decode(self, requests: list[DecodeRequest], language: str, final: bool) -> list[Hypothesis]:
-        encoded = self._encode([np.concatenate([request.context, request.samples]) for request in requests])
+        with self._timed("encode"):
+            encoded = self._encode([np.concatenate([request.context, request.samples]) for request in requests])
         tokens = [self._tokens(request, language) for request in requests]
-        generated = self._generate(encoded, requests, tokens, final)
+        with self._timed("generate"):
+            generated = self._generate(encoded, requests, tokens, final)
         texts: list[list[int]] = []
         looped: list[bool] = []
         for request, result, own in zip(requests, generated, tokens, strict=True):
@@ -133,7 +144,8 @@ class WhisperModel:
             kept = cut_loop(text)
             looped.append(len(kept) < len(text))
             texts.append(kept)
-        aligned = self._align(encoded, requests, tokens, texts, language)
+        with self._timed("align"):
+            aligned = self._align(encoded, requests, tokens, texts, language)
         return [
             Hypothesis(
                 request_id=request.id,
@@ -146,6 +158,12 @@ class WhisperModel:
             )
             for request, result, (words, count), loop in zip(requests, generated, aligned, looped, strict=True)
         ]
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self.stages_s[stage] = self.stages_s.get(stage, 0.0) + time.monotonic() - begin
 
     def _encode(self, audio: Sequence[NDArray[np.float32]]) -> Any:
         """Encoder output of a batch, with near and far silence behind it."""

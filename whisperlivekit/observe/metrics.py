@@ -1,10 +1,13 @@
 """Every number the server counts, for Prometheus.
 
 With several worker processes the environment variable PROMETHEUS_MULTIPROC_DIR must name an empty folder before this
-module is imported; each process keeps its counts in a file there, and any of them can tell the sums.
+module is imported; each process keeps its counts in a file there, and any of them can tell the sums. What a GPU does is
+not counted but asked, by whichever process is asked for the numbers.
 """
 
 import os
+import time
+from collections.abc import Iterator
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -15,6 +18,10 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -24,12 +31,20 @@ LAG_BUCKETS_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 30.0
 LENGTH_BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 43_200)
 """From a voice message to the longest session."""
 
+BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+DECODE_BUCKETS_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""From a GPU's decode of a short window to a CPU's of a full batch."""
+
 
 class Metrics:
-    """The collectors of one process."""
+    """The collectors of one process. An ``EngineObserver``."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._own = CollectorRegistry()
+        """What is asked, not counted: told by the process that is asked, in its own name."""
+        self._own.register(GpuCollector())
         registry = self._registry
         self.sessions = Gauge(
             "whisperlivekit_sessions", "Streams that are live.", registry=registry, multiprocess_mode="livesum"
@@ -40,6 +55,31 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.workers = Gauge(
+            "whisperlivekit_workers",
+            "Workers that there should be.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.info = Gauge(
+            "whisperlivekit_info",
+            "Always 1; its labels say what serves.",
+            ["version", "model", "device", "compute_type"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.started = Gauge(
+            "whisperlivekit_start_time_seconds",
+            "When the oldest living worker began, in Unix time.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.started.set(time.time())
+        self._count_sessions(registry)
+        self._count_text(registry)
+        self._count_decodes(registry)
+
+    def _count_sessions(self, registry: CollectorRegistry) -> None:
         self.opened = Counter("whisperlivekit_sessions_opened", "Streams accepted.", ["protocol"], registry=registry)
         self.closed = Counter(
             "whisperlivekit_sessions_closed", "Streams ended, by error code or ok.", ["code"], registry=registry
@@ -47,7 +87,16 @@ class Metrics:
         self.refused = Counter(
             "whisperlivekit_sessions_refused", "Streams refused before they began.", ["code"], registry=registry
         )
+        self.resumed = Counter(
+            "whisperlivekit_sessions_resumed", "Streams that went on from an earlier connection.", registry=registry
+        )
+        self.length = Histogram(
+            "whisperlivekit_session_audio_seconds", "Audio of one stream.", buckets=LENGTH_BUCKETS_S, registry=registry
+        )
+
+    def _count_text(self, registry: CollectorRegistry) -> None:
         self.audio = Counter("whisperlivekit_audio_seconds", "Audio received.", registry=registry)
+        self.speech = Counter("whisperlivekit_speech_seconds", "Audio inside utterances.", registry=registry)
         self.words = Counter("whisperlivekit_words", "Words committed.", registry=registry)
         self.gap = Counter(
             "whisperlivekit_gap_seconds", "Audio that was not transcribed.", ["reason"], registry=registry
@@ -58,17 +107,106 @@ class Metrics:
             buckets=LAG_BUCKETS_S,
             registry=registry,
         )
-        self.length = Histogram(
-            "whisperlivekit_session_audio_seconds", "Audio of one stream.", buckets=LENGTH_BUCKETS_S, registry=registry
+        self.commit_latency = Histogram(
+            "whisperlivekit_commit_latency_seconds",
+            "From the end of a word to its being final, in live audio.",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
+        )
+        self.partial_latency = Histogram(
+            "whisperlivekit_partial_latency_seconds",
+            "From the end of the newest word to its being shown, in live audio.",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
         )
 
+    def _count_decodes(self, registry: CollectorRegistry) -> None:
+        self._batch_size = Histogram(
+            "whisperlivekit_decode_batch_size",
+            "Requests that went through the model together.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._decode = Histogram(
+            "whisperlivekit_decode_seconds",
+            "Time of one batch in the model.",
+            buckets=DECODE_BUCKETS_S,
+            registry=registry,
+        )
+        self._stage = Counter(
+            "whisperlivekit_decode_stage_seconds", "Time in the model, by stage.", ["stage"], registry=registry
+        )
+        self._wait = Histogram(
+            "whisperlivekit_decode_wait_seconds",
+            "From a request to the beginning of its batch.",
+            buckets=DECODE_BUCKETS_S,
+            registry=registry,
+        )
+        self._failed = Counter(
+            "whisperlivekit_decode_failures", "Batches that failed in the model.", ["reason"], registry=registry
+        )
+        self._looped = Counter(
+            "whisperlivekit_decode_loops", "Hypotheses that repeated themselves and were cut.", registry=registry
+        )
+
+    def describe(self, *, version: str, model: str, device: str, compute_type: str, workers: int) -> None:
+        """What serves; called once the process is a worker."""
+        self.info.labels(version, model, device, compute_type).set(1)
+        self.workers.set(workers)
+
+    # ---- EngineObserver
+
+    def observe_wait(self, seconds: float) -> None:
+        self._wait.observe(seconds)
+
+    def observe_batch(self, size: int, looped: int, stages_s: dict[str, float]) -> None:
+        self._batch_size.observe(size)
+        self._decode.observe(sum(stages_s.values()))
+        for stage, seconds in stages_s.items():
+            self._stage.labels(stage).inc(seconds)
+        if looped:
+            self._looped.inc(looped)
+
+    def observe_failure(self, reason: str) -> None:
+        self._failed.labels(reason).inc()
+
+    # ---- telling
+
     def exposition(self) -> bytes:
-        """All numbers, of all processes, in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self._registry)
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        """All numbers, of all processes, in Prometheus' text format. May take some milliseconds: not for the loop."""
+        counted = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            counted = CollectorRegistry()
+            multiprocess.MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        return generate_latest(counted) + generate_latest(self._own)
+
+
+class GpuCollector(Collector):
+    """The machine's GPUs as NVML sees them now; nothing where there is none."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            gpus = read_gpus()
+        except NoGpu:
+            return
+        yield from gpu_families(gpus)
+
+
+def gpu_families(gpus: tuple[Gpu, ...]) -> Iterator[GaugeMetricFamily]:
+    """One gauge for each thing that a GPU tells, labelled with its NVML index and name."""
+
+    def family(name: str, help_text: str, values: list[float | None]) -> GaugeMetricFamily:
+        made = GaugeMetricFamily(f"whisperlivekit_gpu_{name}", help_text, labels=["gpu", "name"])
+        for gpu, value in zip(gpus, values, strict=True):
+            if value is not None:  # not every GPU tells everything
+                made.add_metric([str(gpu.index), gpu.name], value)
+        return made
+
+    yield family("utilization_ratio", "Share of time in which a kernel ran.", [gpu.utilization for gpu in gpus])
+    yield family("memory_used_bytes", "Memory in use, by anybody.", [gpu.memory_used_bytes for gpu in gpus])
+    yield family("memory_total_bytes", "Memory there is.", [gpu.memory_total_bytes for gpu in gpus])
+    yield family("temperature_celsius", "Temperature of the chip.", [gpu.temperature_celsius for gpu in gpus])
+    yield family("power_watts", "Power drawn.", [gpu.power_w for gpu in gpus])
 
 
 def forget_process(pid: int) -> None:

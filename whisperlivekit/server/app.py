@@ -47,6 +47,7 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     app.add_api_websocket_route("/ws", _native)
     app.add_route("/ws", explain_socket)
     if page is not None:
+        app.add_route("/status", ops.status)
         app.mount("/", ops.Page(page))
     return app
 

@@ -1,10 +1,11 @@
 """What operators and browsers ask over HTTP: /live, /ready, /metrics, and the page."""
 
+import asyncio
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -13,6 +14,8 @@ from whisperlivekit.errors import NoCapacity
 from whisperlivekit.observe.metrics import CONTENT_TYPE
 from whisperlivekit.server.service import Service
 from whisperlivekit.server.socket import RETRY_AFTER_S
+
+STATUS_PAGE = Path(__file__).parents[2] / "web" / "status.html"
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
@@ -52,7 +55,15 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Every worker's numbers in Prometheus' format: counts only, nothing that anybody said."""
     service: Service = request.app.state.service
-    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
+    # Off the loop: it reads every worker's file and asks the GPUs.
+    exposition = await asyncio.to_thread(service.metrics.exposition)
+    return Response(exposition, media_type=CONTENT_TYPE, headers={"cache-control": "no-store"})
+
+
+async def status(request: Request) -> Response:
+    """The page that tells a person what /metrics tells a program."""
+    del request
+    return FileResponse(STATUS_PAGE)
 
 
 class Page(StaticFiles):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from whisperlivekit import __version__
 from whisperlivekit.core.commands import Start
-from whisperlivekit.engine.api import Recognizer, SpeechDetector
+from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector
 from whisperlivekit.errors import ModelUnavailable, NoCapacity, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard
@@ -26,6 +27,9 @@ class ServedEngine(Recognizer, Protocol):
 
     failed: bool
     """The model cannot serve any more; the process should be replaced."""
+
+    observer: EngineObserver | None
+    """Counts what the engine does; set before ``load``."""
 
     async def load(self) -> None:
         """Loads and warms the model; raises WhisperLiveKitError with the reason where it cannot."""
@@ -101,7 +105,15 @@ class Service:
     async def load(self) -> None:
         """Load the model; afterwards the state is READY or FAILED."""
         try:
+            self.metrics.describe(
+                version=__version__,
+                model=self.settings.model,
+                device=self.settings.resolved_device(),
+                compute_type=self.settings.resolved_compute_type(),
+                workers=self.settings.gunicorn_workers,
+            )
             self._engine = self._make_engine(self.worker)
+            self._engine.observer = self.metrics
             await self._engine.load()
         except WhisperLiveKitError as error:
             self._fail(error.message)

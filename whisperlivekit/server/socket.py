@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from prometheus_client import Histogram
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from whisperlivekit.core.commands import Audio, Command, Start, Stop
-from whisperlivekit.core.events import Committed, Done, Draining, Event, Gap, Progress, Ready
+from whisperlivekit.core.events import Committed, Done, Draining, Event, Gap, Partial, Progress, Ready, UtteranceEnded
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.errors import (
     ClientError,
@@ -87,7 +88,7 @@ class Connection:
         """An error ends the connection: Done is not told."""
         self._opened_s = self._heard_s = asyncio.get_running_loop().time()
         self._origin = 0
-        self._samples = self._words = self._gaps = 0
+        self._samples = self._words = self._gaps = self._shown_to = 0
 
     def drain(self) -> None:
         """End soon: the worker goes."""
@@ -121,6 +122,8 @@ class Connection:
         start, rest = await self._receive_start()
         self._runner = self._service.start_session(start)
         self._origin = start.resume.position if start.resume else 0
+        if start.resume:
+            self._service.metrics.resumed.inc()
         language = start.language or self._service.session_config.language
         model = self._service.settings.model
         log.info("session opened", extra={"language": language or AUTO, "resumed_at": self._origin})
@@ -224,6 +227,7 @@ class Connection:
         await runner.receive(command)
         if isinstance(command, Audio):
             self._samples += len(command.samples)
+            self._service.metrics.audio.inc(len(command.samples) / SAMPLE_RATE)
             self._heard_s = asyncio.get_running_loop().time()
         if runner.pending_events > MAX_PENDING_EVENTS:
             raise TimedOut(f"{runner.pending_events} events wait to be read, expected a client that reads")
@@ -273,6 +277,13 @@ class Connection:
             case Committed(words):
                 self._words += len(words)
                 metrics.words.inc(len(words))
+                for word in words:
+                    self._observe_latency(metrics.commit_latency, word.end)
+            case Partial(text, _, end) if text and end > self._shown_to:
+                self._shown_to = end
+                self._observe_latency(metrics.partial_latency, end)
+            case UtteranceEnded(start, end):
+                metrics.speech.inc((end - start) / SAMPLE_RATE)
             case Gap(start, end, reason):
                 self._gaps += end - start
                 metrics.gap.labels(reason).inc((end - start) / SAMPLE_RATE)
@@ -283,19 +294,26 @@ class Connection:
                 pass
 
     def _observe_lag(self, received: int, settled: int) -> None:
-        """Only of audio that comes as it is spoken: what is sent in one go is behind by nature."""
-        open_s = asyncio.get_running_loop().time() - self._opened_s
-        if (received - self._origin) / SAMPLE_RATE > open_s + 2.0:
+        if not self._is_live(received):
             return
         self._ticket.lag_s = (received - settled) / SAMPLE_RATE
         if received > settled:
             self._service.metrics.lag.observe(self._ticket.lag_s)
 
+    def _observe_latency(self, histogram: Histogram, end: int) -> None:
+        """From the end of a word until now, when it is told."""
+        if self._runner is not None and self._is_live(received := self._runner.received):
+            histogram.observe(max(0, received - end) / SAMPLE_RATE)
+
+    def _is_live(self, received: int) -> bool:
+        """The audio comes as it is spoken: what is sent in one go is behind by nature."""
+        open_s = asyncio.get_running_loop().time() - self._opened_s
+        return (received - self._origin) / SAMPLE_RATE <= open_s + 2.0
+
     def _account(self, code: str) -> None:
         """One line and the counts of a connection that ended."""
         metrics = self._service.metrics
         metrics.closed.labels(code).inc()
-        metrics.audio.inc(self._samples / SAMPLE_RATE)
         if self._samples:
             metrics.length.observe(self._samples / SAMPLE_RATE)
         open_s = asyncio.get_running_loop().time() - self._opened_s

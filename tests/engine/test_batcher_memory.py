@@ -1,0 +1,121 @@
+"""Out of memory sheds load: smaller batches, not lost sessions; and the observer sees what happens."""
+
+import asyncio
+from collections.abc import Sequence
+
+from tests.engine.test_batcher import FakeEngine, ask, echo, run
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.engine.batcher import CONSECUTIVE_SHORTAGES, GROW_AFTER, is_out_of_memory
+from whisperlivekit.errors import DecodeFailed
+
+CUDA_SAYS = "CUDA failed with error out of memory"
+
+
+class Observer:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.looped = 0
+        self.failures: list[str] = []
+        self.waits_s: list[float] = []
+
+    def observe_wait(self, seconds: float) -> None:
+        self.waits_s.append(seconds)
+
+    def observe_batch(self, size: int, looped: int, stages_s: dict[str, float]) -> None:
+        self.sizes.append(size)
+        self.looped += looped
+        assert stages_s == {"generate": 0.5}
+
+    def observe_failure(self, reason: str) -> None:
+        self.failures.append(reason)
+
+
+def observed(engine: FakeEngine) -> Observer:
+    observer = Observer()
+    engine.observer = observer
+    engine.fake.stages_s = {"generate": 0.5}
+    return observer
+
+
+async def ask_together(engine: FakeEngine, *names: str) -> list[object]:
+    """All in one batch, after a first that holds the model."""
+    while engine.fake.begun.acquire(blocking=False):
+        pass  # earlier batches
+    with engine.held():
+        first = asyncio.create_task(ask(engine, "first"))
+        await engine.begun()
+        others = asyncio.create_task(ask(engine, *names))
+        await asyncio.sleep(0.01)
+    await first
+    return list(await others)
+
+
+def test_a_batch_that_does_not_fit_goes_in_halves() -> None:
+    """Everybody gets an answer, and later batches are no larger than what fitted."""
+
+    def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        if len(requests) > 2:
+            raise RuntimeError(CUDA_SAYS)
+        return echo(requests)
+
+    async def test(engine: FakeEngine) -> None:
+        observer = observed(engine)
+        assert await ask_together(engine, "a", "b", "c", "d") == ["a", "b", "c", "d"]
+        assert [len(batch) for batch in engine.fake.batches] == [1, 4, 2, 2]
+        assert await ask_together(engine, "e", "f", "g", "h") == ["e", "f", "g", "h"]
+        assert [len(batch) for batch in engine.fake.batches[4:]] == [1, 2, 2]
+        assert observer.failures == ["out_of_memory"]
+        assert observer.sizes == [1, 2, 2, 1, 2, 2]
+        assert len(observer.waits_s) == 10
+        assert min(observer.waits_s) >= 0
+        assert not engine.failed
+
+    run(FakeEngine(decode), test)
+
+
+def test_the_batch_grows_again() -> None:
+    """What held the memory may have gone: after a long good time one more is tried."""
+    short = True
+
+    def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        if short and len(requests) > 1:
+            raise RuntimeError(CUDA_SAYS)
+        return echo(requests)
+
+    async def test(engine: FakeEngine) -> None:
+        nonlocal short
+        await ask_together(engine, "a", "b", "c", "d")
+        short = False
+        for _ in range(GROW_AFTER):
+            await ask(engine, "x")
+        await ask_together(engine, "a", "b", "c", "d")
+        assert [len(batch) for batch in engine.fake.batches[-2:]] == [2, 2]
+
+    run(FakeEngine(decode), test)
+
+
+def test_no_memory_for_one_is_not_yet_the_end() -> None:
+    """Each request fails by itself; only when nothing fits for long is the process given up."""
+
+    def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        raise RuntimeError(CUDA_SAYS)
+
+    async def test(engine: FakeEngine) -> None:
+        for _ in range(CONSECUTIVE_SHORTAGES - 1):
+            (answer,) = await ask(engine, "a")
+            assert isinstance(answer, DecodeFailed)
+            assert not engine.failed
+        await ask(engine, "a")
+        assert engine.failed
+
+    run(FakeEngine(decode), test)
+
+
+def test_which_errors_mean_memory() -> None:
+    """CTranslate2's and numpy's, and no others."""
+    assert is_out_of_memory(RuntimeError(CUDA_SAYS))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("cuBLAS failed with status CUBLAS_STATUS_NOT_SUPPORTED"))
+    assert not is_out_of_memory(ValueError("out of memory"))
