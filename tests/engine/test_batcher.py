@@ -35,6 +35,7 @@ class FakeModel(WhisperModel):
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
+        self.stages_s = {}
         self.batches: list[list[str]] = []
         self.begun = threading.Semaphore(0)
         self.hold = threading.Event()
@@ -291,6 +292,7 @@ def test_close_refuses_who_waits_and_finishes_who_is_served() -> None:
     run(FakeEngine(), test)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_model_thread_that_dies_leaves_nobody_waiting() -> None:
     """Even what is no Exception at all: the engine is failed, and the process can be replaced."""
 
