@@ -28,6 +28,9 @@ PADDING_S = 1.0
 TAIL_FRAMES = 50
 """Encoder frames of far silence behind every window. Tried 5 to 400: fewer let the decoder loop, more add nothing."""
 
+SHORTEST = SAMPLE_RATE // 10
+"""Samples of the shortest window that can hold a word: in an empty one the decoder hears a subtitle's editor."""
+
 CONTEXT_S = 30
 """Source: what Whisper was trained on."""
 
@@ -116,14 +119,19 @@ class WhisperModel:
     def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         """The hypotheses of the requests, in their order."""
         self.stages_s = {}
-        results: dict[int, Hypothesis] = {}
-        languages = [request.language or self._detect(request) for request in requests]
+        results = {
+            index: Hypothesis(request.id, (), request.language)
+            for index, request in enumerate(requests)
+            if len(request.samples) < SHORTEST
+        }
+        rest = [index for index in range(len(requests)) if index not in results]
+        languages = {index: requests[index].language or self._detect(requests[index]) for index in rest}
 
         def group(index: int) -> tuple[bool, str, int]:
             request = requests[index]
             return request.final, languages[index], len(self._tokens(request, languages[index]).prompt)
 
-        for (final, language, _), members in groupby(sorted(range(len(requests)), key=group), key=group):
+        for (final, language, _), members in groupby(sorted(rest, key=group), key=group):
             indices = list(members)
             batch = [requests[index] for index in indices]
             results.update(zip(indices, self._decode(batch, language, final), strict=True))
