@@ -60,6 +60,7 @@ def on_starting(_: Any) -> None:
     _empty(Path(_metrics_folder))
     log.info("%s", gpu.describe())
     try:
+        _settings.need_device()
         path = models.find(_settings.model, _settings.model_dir)
         device = _settings.resolved_device()
     except StartError as error:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from whisperlivekit.check import Finding, examine, list_gpus
+from tests.certificates import self_signed
+from whisperlivekit.check import UVM, Finding, examine, list_gpus
 from whisperlivekit.engine.cuda import find_cublas
+from whisperlivekit.observe.gpu import Gpu
 from whisperlivekit.settings import Settings
 
 
@@ -81,3 +83,63 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
 def test_an_open_address_without_https_is_pointed_out(tmp_path: Path) -> None:
     hints = [finding for finding in examine(settings(tmp_path, host="0.0.0.0")) if "no microphone" in finding.what]
     assert [hint.good for hint in hints] == [True]
+
+
+GIB = 2**30
+
+
+def gpu(index: int, capability: tuple[int, int], free_gib: float) -> Gpu:
+    total = 80 * GIB
+    used = total - round(free_gib * GIB)
+    return Gpu(index, f"GPU-{index}", "NVIDIA X", "595.1", total, used, 0.0, 40, 60.0, capability)
+
+
+def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
+    """NVML is a library of the driver: where there is none, what it would say stands in its place."""
+    for module in ("check", "observe.gpu"):
+        monkeypatch.setattr(f"whisperlivekit.{module}.read_gpus", lambda: gpus)
+
+
+def test_a_compute_type_above_the_gpu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, gpu(0, (7, 5), 15), gpu(1, (8, 6), 15))
+    findings = [str(finding) for finding in bad(settings(tmp_path, device="cuda", compute_type="bfloat16"))]
+    (finding,) = [text for text in findings if "compute capability" in text]
+    assert "GPU 0 has compute capability 7.5, bfloat16 needs 8.0" in finding
+    assert "WLK_COMPUTE_TYPE=auto" in finding
+
+
+def test_workers_that_do_not_fit_a_gpu_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_model: Path
+) -> None:
+    """Workers are dealt out: three over two GPUs are two on the first and one on the second."""
+    with_gpus(monkeypatch, gpu(0, (8, 0), 2), gpu(1, (8, 0), 2))
+    values = {"device": "cuda", "model": str(base_model), "gunicorn_workers": 3}
+    told = [finding for finding in examine(settings(tmp_path, **values)) if "worker(s)," in finding.what]
+    assert [finding.good for finding in told] == [False, True]
+    assert "GPU 0: about 2.8 GB for 2 worker(s), 2.1 GB free" in told[0].what
+    assert "WLK_GUNICORN_WORKERS" in told[0].remedy
+
+
+def test_missing_device_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if UVM.exists():
+        pytest.skip("this machine has it")
+    with_gpus(monkeypatch, gpu(0, (8, 0), 20))
+    findings = [str(finding) for finding in bad(settings(tmp_path, device="cuda"))]
+    assert any("/dev/nvidia-uvm is missing" in text and "nvidia-modprobe" in text for text in findings)
+
+
+def test_a_certificate_near_its_end_is_named(tmp_path: Path) -> None:
+    for days, good in ((2, False), (400, True)):
+        certificate, key = self_signed(tmp_path, days)
+        told = [
+            finding
+            for finding in examine(settings(tmp_path, ssl_certfile=certificate, ssl_keyfile=key))
+            if "until" in finding.what
+        ]
+        assert [finding.good for finding in told] == [good]
+
+
+def test_the_clock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose clock was never set says so."""
+    monkeypatch.setattr("whisperlivekit.check.time.time", lambda: 86_400.0)
+    assert any("the clock says 1970-01-0" in finding.what for finding in bad(settings(tmp_path)))

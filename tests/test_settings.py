@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from whisperlivekit.errors import SettingsError
+from whisperlivekit.errors import SettingsError, StartError
+from whisperlivekit.observe.gpu import Gpu
 from whisperlivekit.settings import (
     Settings,
     available_cores,
@@ -294,3 +295,55 @@ def test_reading_settings_loads_no_model_library() -> None:
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def gpus_found(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
+    """What NVML would say of a machine with these GPUs; NVML itself comes with the driver only."""
+    found = tuple(
+        Gpu(index, f"GPU-{index}", "X", "1", 2**34, 0, None, None, None, capability)
+        for index, capability in enumerate(capabilities)
+    )
+    monkeypatch.setattr("whisperlivekit.observe.gpu.read_gpus", lambda: found)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "compute_type"),
+    [
+        ([(9, 0)], "float16"),
+        ([(7, 0)], "float16"),
+        ([(6, 1)], "int8_float32"),
+        ([(5, 2)], "float32"),
+        ([(8, 6), (6, 1)], "int8_float32"),
+    ],
+)
+def test_the_compute_type_follows_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], compute_type: str
+) -> None:
+    """What the least of the visible GPUs is fast with; and auto takes the GPU."""
+    gpus_found(monkeypatch, *capabilities)
+    assert Settings(_env_file=None).resolved_device() == "cuda"
+    assert Settings(_env_file=None).resolved_compute_type() == compute_type
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"), [(None, [0, 1, 2, 0, 1]), ("0,1", [0, 1, 0, 1, 0]), ("2", [0, 0, 0, 0, 0])]
+)
+def test_workers_are_dealt_out_over_the_gpus_there_are(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, indices: list[int]
+) -> None:
+    """Worker i takes GPU i mod n of those that CUDA shows, numbered as CUDA numbers them."""
+    gpus_found(monkeypatch, (8, 0), (8, 0), (8, 0))
+    settings = Settings(_env_file=None, cuda_visible_devices=visible)
+    assert [settings.engine_config(worker).device_index for worker in range(5)] == indices
+
+
+def test_cuda_without_a_gpu_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The reason and the remedy, never a silent CPU. A device file without NVML gets the benefit of the doubt."""
+    monkeypatch.setattr("whisperlivekit.settings.DEVICE_FILES", tmp_path)
+    gpus_found(monkeypatch, (8, 0))
+    Settings(_env_file=None, device="cuda").need_device()
+    with pytest.raises(StartError, match=r"CUDA_VISIBLE_DEVICES=7 names none of the GPUs.*WHISPER_DEVICE=cpu"):
+        Settings(_env_file=None, device="cuda", cuda_visible_devices="7").need_device()
+    Settings(_env_file=None, device="cpu").need_device()
+    (tmp_path / "nvidia0").touch()
+    Settings(_env_file=None, device="cuda", cuda_visible_devices="7").need_device()

@@ -4,6 +4,8 @@ import os
 import platform
 import shutil
 import ssl
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,13 +13,30 @@ from pathlib import Path
 
 from whisperlivekit.engine import cuda, models
 from whisperlivekit.errors import ModelFileError, StartError
-from whisperlivekit.observe.gpu import NoGpu, read_gpus
+from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus, visible_gpus
 from whisperlivekit.server.launch import need_free_port
 from whisperlivekit.settings import Settings, available_cores
 
 LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
 MIN_CTRANSLATE2 = (4, 8, 1)
 MIN_FREE_BYTES = 200 << 20
+VRAM_BESIDE_MODEL_BYTES = 1200 << 20
+"""Of one worker on a GPU: CUDA's context, cuBLAS' workspace and the largest batch. Estimated: no GPU was at hand."""
+CERTIFICATE_DAYS = 14
+UVM = Path("/dev/nvidia-uvm")
+WSL = Path("/dev/dxg")
+"""Windows' way to show a GPU to Linux, which has no other device files."""
+TYPES_BY_CAPABILITY = {
+    "float16": (7, 0),
+    "int8_float16": (7, 0),
+    "bfloat16": (8, 0),
+    "int8_bfloat16": (8, 0),
+    "int8": (6, 1),
+    "int8_float32": (6, 1),
+    "float32": (3, 5),
+}
+"""The compute capability from which CTranslate2 computes in this type. Source: its documentation; on less it silently
+takes another one, or fails."""
 LOADED_FACTOR = {"int8": 0.6, "int8_float32": 0.6, "int8_float16": 0.6, "int8_bfloat16": 0.6, "float32": 2.0}
 """Rough memory of a loaded model beside its file, which holds 16-bit numbers."""
 
@@ -42,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _model_files(settings)
     yield from _folders(settings)
     yield from _network(settings)
+    yield _clock()
 
 
 def _python() -> Finding:
@@ -72,7 +92,7 @@ def _libraries() -> Iterator[Finding]:
 
 def _device(settings: Settings) -> Iterator[Finding]:
     device = settings.resolved_device()
-    gpus, trouble = list_gpus()
+    gpus, _ = list_gpus()
     for gpu in gpus:
         yield Finding(good=True, what=f"GPU: {gpu}")
     if device == "cpu":
@@ -84,12 +104,16 @@ def _device(settings: Settings) -> Iterator[Finding]:
             )
         return
     yield Finding(good=True, what=f"device: CUDA, {settings.resolved_compute_type()}")
-    if not gpus:
-        yield Finding(
-            good=False,
-            what=f"WHISPER_DEVICE={settings.device}, but no NVIDIA GPU can be used: {trouble}",
-            remedy="install the NVIDIA driver (nvidia-smi must list the GPU), or set WHISPER_DEVICE=cpu",
-        )
+    try:
+        settings.need_device()
+        visible = visible_gpus(settings.cuda_visible_devices)
+    except StartError as error:
+        what, _, remedy = error.message.rpartition(". ")
+        yield Finding(good=False, what=f"no NVIDIA GPU can be used: {what}", remedy=remedy)
+    except NoGpu as reason:
+        yield Finding(good=True, what=f"a GPU's device file is there, but it cannot be read: {reason}")
+    else:
+        yield from _gpus(settings, visible)
     cublas = cuda.find_cublas()
     if cublas is None:
         yield Finding(
@@ -99,6 +123,43 @@ def _device(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding(good=True, what=f"cuBLAS 12: {cublas}")
+
+
+def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
+    """What the workers need of the GPUs they are dealt out over."""
+    compute_type = settings.resolved_compute_type()
+    for gpu in visible:
+        needed = TYPES_BY_CAPABILITY.get(compute_type, (0, 0))
+        if gpu.capability is not None:
+            capability = ".".join(map(str, gpu.capability))
+            good = gpu.capability >= needed
+            what = f"GPU {gpu.index} has compute capability {capability}, {compute_type} needs {needed[0]}.{needed[1]}"
+            remedy = "" if good else "set WLK_COMPUTE_TYPE=auto"
+            yield Finding(good=good, what=what, remedy=remedy)
+    if not UVM.exists() and not WSL.exists():
+        yield Finding(
+            good=False,
+            what=f"{UVM} is missing: CUDA does not start without it",
+            remedy="run as root: nvidia-modprobe -u -c=0 (in a container: give it this device too)",
+        )
+    path = models.folder(settings.model, settings.model_dir) / "model.bin"
+    if not path.is_file():
+        return
+    factor = LOADED_FACTOR.get(compute_type, 1.0)
+    each = int(path.stat().st_size * factor) + VRAM_BESIDE_MODEL_BYTES
+    for place, gpu in enumerate(visible):
+        workers = len(range(place, settings.gunicorn_workers, len(visible)))
+        free = gpu.memory_total_bytes - gpu.memory_used_bytes
+        good = workers * each < free
+        yield Finding(
+            good=good,
+            what=f"GPU {gpu.index}: about {workers * each / 1e9:.1f} GB for {workers} worker(s), "
+            f"{free / 1e9:.1f} GB free",
+            remedy=""
+            if good
+            else "set WLK_GUNICORN_WORKERS lower, WLK_COMPUTE_TYPE=int8_float16 or WLK_MODEL smaller "
+            "(and run this while the server is stopped: what it holds counts as used)",
+        )
 
 
 def list_gpus() -> tuple[list[str], str]:
@@ -121,7 +182,8 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         what, _, remedy = str(error).rpartition("; ")
         yield Finding(good=False, what=what, remedy=remedy)
     else:
-        yield Finding(good=True, what=f"model {settings.model}: {path}, files as they should be")
+        known = "digests as published" if "/" not in settings.model else "a model of your own: nobody knows its digests"
+        yield Finding(good=True, what=f"model {settings.model}: {path}, {known}")
         yield from _memory(settings, path)
     try:
         place = models.place_silero(settings.model_dir)
@@ -183,10 +245,56 @@ def _network(settings: Settings) -> Iterator[Finding]:
             what = f"certificate and key do not load: {error}"
             yield Finding(good=False, what=what, remedy="expected PEM files that belong together, without a passphrase")
         else:
-            yield Finding(good=True, what=f"certificate: {settings.ssl_certfile}")
+            yield _validity(settings.ssl_certfile)
     elif settings.host not in {"127.0.0.1", "localhost", "::1"}:
         yield Finding(
             good=True,
             what=f"{settings.host} without a certificate: pages on other machines get no microphone",
             remedy="set WLK_SSL_CERTFILE and WLK_SSL_KEYFILE, or put a proxy with https in front",
         )
+
+
+def _validity(certificate: Path) -> Finding:
+    """Whether the certificate has begun and has not nearly ended; names are the browser's to check."""
+    done = (
+        subprocess.run(
+            [
+                "openssl",
+                "x509",
+                "-noout",
+                "-checkend",
+                str(CERTIFICATE_DAYS * 86_400),
+                "-enddate",
+                "-in",
+                str(certificate),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if shutil.which("openssl")
+        else None
+    )
+    if done is None:
+        return Finding(good=True, what=f"certificate: {certificate} (openssl is not here to tell how long it lasts)")
+    until = next((line.partition("=")[2] for line in done.stdout.splitlines() if "notAfter" in line), "unknown")
+    good = done.returncode == 0
+    return Finding(
+        good=good,
+        what=f"certificate: {certificate}, until {until}",
+        remedy="" if good else "renew it; a running server takes the new files by itself",
+    )
+
+
+def _clock() -> Finding:
+    """A clock far behind the newest file of the program was never set: certificates will not be believed."""
+    newest = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    now = time.time()
+    if now + 86_400 < newest:
+        shown = time.strftime("%Y-%m-%d", time.localtime(now))
+        return Finding(
+            good=False,
+            what=f"the clock says {shown}, which is before this program was installed",
+            remedy="set it, best by NTP: timedatectl set-ntp true",
+        )
+    return Finding(good=True, what=time.strftime("clock: %Y-%m-%d %H:%M:%S %z"))

@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whisperlivekit.engine import models
-from whisperlivekit.errors import SettingsError
+from whisperlivekit.errors import SettingsError, StartError
+from whisperlivekit.observe.gpu import Gpu, NoGpu, visible_gpus
 from whisperlivekit.wire.languages import AUTO, LANGUAGES
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from whisperlivekit.engine.whisper import EngineConfig
 
 PREFIX = "WLK_"
+
+DEVICE_FILES = Path("/dev")
 
 _CUDA_ONLY_TYPES = {"float16", "bfloat16", "int8_float16", "int8_bfloat16"}
 _WATCHED_IN_FILE = ("WLK_", "WHISPER_", "FASTER_WHISPER_")
@@ -306,7 +309,33 @@ class Settings(BaseSettings):
             return "cuda" if self.faster_whisper_cuda else "cpu"
         if _hides_every_gpu(self.cuda_visible_devices):
             return "cpu"
-        return "cuda" if _compute_capability() is not None else "cpu"
+        return "cuda" if self._gpus() else "cpu"
+
+    def need_device(self) -> None:
+        """Make sure that a GPU is there if one is asked for. Never falls back: a GPU silently unused is the worst case.
+
+        Raises:
+            StartError: there is none; the message says why and what helps.
+        """
+        if self.resolved_device() == "cpu":
+            return
+        try:
+            visible_gpus(self.cuda_visible_devices)
+        except NoGpu as reason:
+            # A container may have CUDA without NVML, and NVML does not list the slices of a GPU (MIG) as GPUs.
+            if DEVICE_FILES.is_dir() and any(DEVICE_FILES.glob("nvidia[0-9]*")):
+                return
+            raise StartError(
+                f"WHISPER_DEVICE={self.device} asks for an NVIDIA GPU: {reason}. Install the driver (nvidia-smi must "
+                "list the GPU), or set WHISPER_DEVICE=cpu"
+            ) from None
+
+    def _gpus(self) -> tuple[Gpu, ...]:
+        """The visible ones, by NVML."""
+        try:
+            return visible_gpus(self.cuda_visible_devices)
+        except NoGpu:
+            return ()
 
     def resolved_compute_type(self) -> str:
         """``auto`` settled by the device and, on a GPU, by its compute capability."""
@@ -314,8 +343,9 @@ class Settings(BaseSettings):
             return self.compute_type
         if self.resolved_device() == "cpu":
             return "int8"
-        # Source: CTranslate2's table of types. Pascal has fast int8 (6.1) and no fast float16.
-        capability = _compute_capability() or (7, 0)
+        # Source: CTranslate2's table of types. Pascal has fast int8 (6.1) and no fast float16. The least of several
+        # GPUs decides, because all workers share one setting.
+        capability = min((gpu.capability for gpu in self._gpus() if gpu.capability), default=(7, 0))
         if capability >= (7, 0):
             return "float16"
         return "int8_float32" if capability == (6, 1) else "float32"
@@ -343,7 +373,7 @@ class Settings(BaseSettings):
         from whisperlivekit.engine.whisper import EngineConfig
 
         device = self.resolved_device()
-        gpus = len(_split(self.cuda_visible_devices or "0")) if device == "cuda" else 1
+        gpus = (len(self._gpus()) or len(_split(self.cuda_visible_devices or "0"))) if device == "cuda" else 1
         return EngineConfig(
             model_dir=self.model_path,
             device=device,
@@ -561,23 +591,6 @@ def available_cores() -> int:
 
 def _hides_every_gpu(visible: str | None) -> bool:
     return visible is not None and visible.strip() in {"", "-1"}
-
-
-def _compute_capability() -> tuple[int, int] | None:
-    """Of the first GPU, by NVML; None where there is no NVIDIA GPU or driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(pynvml.nvmlDeviceGetHandleByIndex(0))
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-    return int(major), int(minor)
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

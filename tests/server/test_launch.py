@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT, free_port
+from benchmarks.serving import ROOT, free_port
+from whisperlivekit.check import list_gpus
 from whisperlivekit.errors import StartError
 from whisperlivekit.server.launch import need_free_port
 
@@ -91,3 +92,24 @@ def test_the_application_is_light(tmp_path: Path) -> None:
     """What the master imports before the fork loads no model library, and no reader of files."""
     done = run("-c", LIGHT, cwd=tmp_path, WLK_MODEL="base")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [["-m", "whisperlivekit", "serve"], ["-m", "gunicorn", "-c", "gunicorn.conf.py"]])
+def test_cuda_without_a_gpu_ends_the_program(tmp_path: Path, base_model: Path, command: list[str]) -> None:
+    """Both ways to start: the reason and what helps, status 2, and no worker that falls back to the CPU."""
+    if list_gpus()[0] or any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has a GPU")
+    done = run(
+        *[str(ROOT / word) if word == "gunicorn.conf.py" else word for word in command],
+        cwd=tmp_path,
+        WHISPER_DEVICE="cuda",
+        WLK_MODEL=str(base_model),
+        WLK_PORT=str(free_port()),
+        WLK_LOG_DIR=str(tmp_path),
+        WLK_CACHE_DIR=str(tmp_path),
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == 2, told
+    assert "WHISPER_DEVICE=cuda asks for an NVIDIA GPU: no NVIDIA GPU: " in told
+    assert "set WHISPER_DEVICE=cpu" in told
+    assert "Traceback" not in told

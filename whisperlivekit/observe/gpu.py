@@ -21,6 +21,8 @@ class Gpu:
     """Share of the last moments in which a kernel ran, 0 to 1; None: this GPU does not say (MIG)."""
     temperature_celsius: int | None
     power_w: float | None
+    capability: tuple[int, int] | None = None
+    """CUDA's compute capability, which says what number formats the chip is fast with."""
 
 
 class NoGpu(Exception):
@@ -58,6 +60,22 @@ def visible(gpus: tuple[Gpu, ...], cuda_visible_devices: str | None) -> tuple[Gp
     return tuple(chosen)
 
 
+def visible_gpus(cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
+    """The GPUs that CUDA will show a process with this setting.
+
+    Raises:
+        NoGpu: there is none, or the setting names none of those there are.
+    """
+    gpus = read_gpus()
+    chosen = visible(gpus, cuda_visible_devices)
+    if not chosen:
+        raise NoGpu(
+            f"CUDA_VISIBLE_DEVICES={cuda_visible_devices} names none of the GPUs that are there: "
+            + ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus)
+        )
+    return chosen
+
+
 def describe() -> str:
     """One line for the log: the GPUs, or why there is none."""
     try:
@@ -92,6 +110,7 @@ def _read(index: int, driver: str) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     utilization = _optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
     temperature = _optional(pynvml.nvmlDeviceGetTemperatureV, handle, pynvml.NVML_TEMPERATURE_GPU)
+    capability = _optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     power_mw = _optional(pynvml.nvmlDeviceGetPowerUsage, handle)
     return Gpu(
         index=index,
@@ -103,6 +122,7 @@ def _read(index: int, driver: str) -> Gpu:
         utilization=None if utilization is None else utilization.gpu / 100,  # type: ignore[attr-defined]
         temperature_celsius=temperature,  # type: ignore[arg-type]
         power_w=None if power_mw is None else power_mw / 1000,  # type: ignore[operator]
+        capability=None if capability is None else (int(capability[0]), int(capability[1])),  # type: ignore[index]
     )
 
 

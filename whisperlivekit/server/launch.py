@@ -21,10 +21,12 @@ def serve(settings: Settings) -> NoReturn:
     """Turn this process into Gunicorn's master. gunicorn.conf.py reads the same environment and ``.env`` again.
 
     Raises:
-        StartError: the port is in use, a model file is missing, or the package lies alone without its configuration.
+        StartError: the port is in use, a model file or the GPU is missing,
+            or the package lies alone without its configuration.
     """
     if not GUNICORN_CONF.is_file():
         raise StartError(f"{GUNICORN_CONF} is missing: run the server from its checkout, as install.sh sets it up")
+    settings.need_device()
     models.find(settings.model, settings.model_dir)
     need_free_port(settings.host, settings.port)
     sys.stdout.flush()
