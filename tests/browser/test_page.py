@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Download, Page, Playwri
 
 from benchmarks.scoring import count_errors
 from tests.browser.scripted_server import ScriptedServer, Visit
-from tests.serving import running_server
+from benchmarks.serving import running_server
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Server, running_server
+from benchmarks.serving import Server, running_server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from benchmarks.client import Native, Recording, Sound, play, read_sound
 from benchmarks.live import read_reference
 from benchmarks.material import room
 from benchmarks.scoring import TimedWord, score
-from tests.serving import Server, running_server
+from benchmarks.serving import Server, running_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ import soundfile
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.serving import ROOT, Server, ServerFailed, running_server
+from benchmarks.serving import ROOT, Server, ServerFailed, running_server
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

@@ -29,6 +29,8 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load())
+        if service.warm_within_s:
+            await asyncio.wait((loading,), timeout=service.warm_within_s)
         try:
             yield
         finally:

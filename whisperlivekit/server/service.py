@@ -13,6 +13,7 @@ from whisperlivekit import __version__
 from whisperlivekit.core.commands import Start
 from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector
 from whisperlivekit.errors import ModelUnavailable, NoCapacity, ShuttingDown, WhisperLiveKitError
+from whisperlivekit.observe import systemd
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard
 from whisperlivekit.session.admission import Admission, Ticket
@@ -92,6 +93,8 @@ class Service:
         self.served = 0
         """Streams and files taken since the start."""
         self.was_ready = False
+        self.warm_within_s = 0.0
+        """How long to wait for the model before the first connection is taken."""
         self._make_engine = engine_factory
         self._engine: ServedEngine | None = None
         self._state = State.LOADING
@@ -125,6 +128,7 @@ class Service:
                 self._state = State.READY
                 self.was_ready = True
                 self.metrics.ready.set(1)
+                systemd.notify("READY=1\nSTATUS=the model is loaded")
                 log.info("ready", extra={"model": self.settings.model, "worker": self.worker})
 
     def _fail(self, reason: str) -> None:

@@ -16,9 +16,17 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     - Text that is not UTF-8 is the client's mistake, not an exception for the log.
     - It waits for its write buffer to empty before it closes. With a client that does not read that is for ever, and
       so is its memory. Here the transport is aborted after a while.
+    - It takes a client for gone whose pong does not come in time. But a pong stands in line behind audio, which is not
+      read while the session has enough: whoever sends a file faster than it is recognised would be thrown out. Here
+      only a client counts as gone from whom nothing at all comes while we read.
     """
 
     _lingering = False
+    _heard_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self.loop.time()
+        super().data_received(data)
 
     def handle_parser_exception(self) -> None:
         if self._lingering:
@@ -66,6 +74,10 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
             self._abort_later()
 
     def keepalive_timeout(self) -> None:
+        timeout = self.ping_timeout or 0.0
+        if self.read_paused or self.loop.time() - self._heard_at < timeout:
+            self.pong_timer = self.loop.call_later(timeout, self.keepalive_timeout)
+            return
         super().keepalive_timeout()
         self._abort_later()
 

@@ -32,6 +32,9 @@ DRAIN_SHARE = 0.6
 RESPAWN_PAUSE_S = 5.0
 """A replacement that cannot load its model is tried again after this, while the other workers go on."""
 
+WARM_WITHIN_S = 15.0
+"""A replacement lets its siblings take all connections until its model is warm, but it answers /live after this."""
+
 OVERDUE = 2
 """A worker that is never idle is replaced at this multiple of its streams; its clients resume elsewhere."""
 
@@ -47,6 +50,16 @@ class LiveServer(Server):
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave; asked ten times a second."""
         return await super().on_tick(counter) or self._worker.should_leave(self._service)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen: the first workers at once, so that /live answers; a replacement when it is warm.
+
+        All workers take connections from one queue. A replacement that took them while it loads would refuse clients
+        that a sibling could serve, and that resume just now because the worker before it is gone.
+        """
+        if self._worker.replaces_another:
+            self._service.warm_within_s = WARM_WITHIN_S
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, drain, then close what is left."""
@@ -92,6 +105,11 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
     def drain_limit_s(self) -> float:
         """How long streams may take to end."""
         return float(self.cfg.graceful_timeout) * DRAIN_SHARE
+
+    @property
+    def replaces_another(self) -> bool:
+        """It was not there from the start, and is not alone."""
+        return int(self.age) > int(self.cfg.workers) > 1
 
     def should_leave(self, service: Service) -> bool:
         """The model is dead, or the worker has served enough and nobody is on it."""

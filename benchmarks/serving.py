@@ -1,4 +1,4 @@
-"""The real server as a fixture: ``with running_server(workers=1) as server: ... server.ws_url``."""
+"""The real server, for tests and benchmarks: ``with running_server(workers=1) as server: ... server.ws_url``."""
 
 import os
 import signal
@@ -38,6 +38,21 @@ class Server:
         """The living worker processes."""
         return [child for child in psutil.Process(self.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
+    def worker_of(self, port: int) -> psutil.Process | None:
+        """The worker that holds a connection from this local port."""
+        for worker in self.workers():
+            with suppress(psutil.NoSuchProcess):
+                if any(other.raddr and other.raddr.port == port for other in worker.net_connections("tcp")):
+                    return worker
+        return None
+
+    def ready_workers(self) -> int:
+        """Workers with a warm model."""
+        for line in httpx.get(f"{self.url}/metrics", timeout=5).text.splitlines():
+            if line.startswith("whisperlivekit_ready_workers "):
+                return int(float(line.split()[1]))
+        return 0
+
     def log_text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
@@ -53,11 +68,12 @@ def free_port() -> int:
 def running_server(
     workers: int = 1,
     *,
+    port: int | None = None,
     ready_within_s: float = 120.0,
     command: tuple[str, ...] = ("-m", "whisperlivekit", "serve"),
     **env: str,
 ) -> Iterator[Server]:
-    """Starts the server on a free port, waits until every worker is ready, and stops it at the end.
+    """Starts the server on ``port`` or a free one, waits until every worker is ready, and stops it at the end.
 
     ``env``: settings by their variables' names. Whatever the machine's own environment and ``.env`` say, the server has
     only these and the defaults of a test: base on the CPU, a temporary log folder.
@@ -65,7 +81,7 @@ def running_server(
     Raises:
         ServerFailed: with the end of the log.
     """
-    port = free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "WHISPER_DEVICE": "cpu",

@@ -1,0 +1,334 @@
+"""Breaks the server in the middle of sentences and counts what that costs.
+
+    python -m benchmarks.faults --runs 6 --seed 1 --audio A.flac --reference R.json --cut 60 --json
+
+Plays the audio at 1x to Gunicorn with two workers of this checkout, through a small proxy. Once in each of ``--faults``
+equal parts of every run, at a random moment (``--seed``), one of ``--kinds`` meets the worker that serves the stream:
+
+    kill     SIGKILL: it is gone in the middle of a word
+    term     SIGTERM to the worker, as when it is recycled: it drains
+    hup      SIGHUP to the master: all workers are replaced
+    cut      the network connection is reset, the worker lives
+    silence  the connection becomes half-open; the client's ping finds out (not among the default kinds)
+
+Prints, over all runs, each against that uninterrupted run that it is most like: ``lost`` (words of the uninterrupted
+run that are missing), ``doubled`` (words too many), ``changed`` (other words in the same place), ``retracted``
+(committed words that changed or vanished), ``gap_s`` (audio that was named as lost), and ``resume_p50_s``,
+``resume_max_s``: from the fault until the new connection brings text, or says that there is none to bring.
+``uninterrupted``: the same counts between the uninterrupted runs, each against the others.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.client import Native, Recording, Sound, play, read_sound
+from benchmarks.live import read_reference
+from benchmarks.proxy import Proxy, proxy_to
+from benchmarks.scoring import (
+    TimedWord,
+    count_retracted,
+    normalise,
+    percentile,
+    score,
+    spell_numbers,
+)
+from benchmarks.serving import Server, running_server
+
+KINDS = ("kill", "term", "hup", "cut")
+
+EDGE_S = 1.0
+"""No fault so close to the beginning or the end of the audio."""
+
+PING_S = 3.0
+"""How often the client pings: a half-open connection is found within twice that."""
+
+WARM_WITHIN_S = 30.0
+
+ALIKE = 0.5
+"""Share of letters in common from which two stretches of words are the same speech, heard in two ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault that happened."""
+
+    run: int
+    kind: str
+    at_s: float
+    """On the clock of the recording."""
+    resume_s: float | None
+    """Until text flowed again; None: the stream was over before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One text against another, in words with numbers spelt out."""
+
+    lost: int
+    doubled: int
+    changed: int
+
+    @property
+    def all(self) -> int:
+        return self.lost + self.doubled + self.changed
+
+
+def difference(text: str, original: str) -> Difference:
+    """Where letters are much the same ("по роли", "пароля") something was heard otherwise, and nothing is lost."""
+    lost = doubled = changed = 0
+    for before, after in _differing(text, original):
+        if SequenceMatcher(None, "".join(before), "".join(after)).ratio() >= ALIKE:
+            changed += max(len(before), len(after))
+            continue
+        changed += min(len(before), len(after))
+        lost += max(0, len(before) - len(after))
+        doubled += max(0, len(after) - len(before))
+    return Difference(lost, doubled, changed)
+
+
+def _differing(text: str, original: str) -> list[tuple[list[str], list[str]]]:
+    """The words of the original that are others in the text, and those, from left to right."""
+    before, after = spell_numbers(normalise(original)), spell_numbers(normalise(text))
+    return [
+        (before[a:b], after[c:d])
+        for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        if kind != "equal"
+    ]
+
+
+def nearest(text: str, originals: Sequence[str]) -> str:
+    """The original that the text is most like."""
+    return min(originals, key=lambda original: difference(text, original).all)
+
+
+def changes(text: str, original: str) -> list[str]:
+    """The differences, to be looked at."""
+    return [f"{' '.join(before) or '-'} -> {' '.join(after) or '-'}" for before, after in _differing(text, original)]
+
+
+def plan(chance: random.Random, seconds: float, faults: int, kinds: Sequence[str]) -> list[tuple[float, str]]:
+    """When in the audio which fault comes; over some runs every kind comes as often as the others."""
+    part = (seconds - 2 * EDGE_S) / faults
+    dealt: list[str] = []
+    while len(dealt) < faults:
+        dealt += chance.sample(list(kinds), len(kinds))
+    return [(EDGE_S + part * (number + chance.random()), dealt[number]) for number in range(faults)]
+
+
+def resume_s(recording: Recording, at_s: float) -> float | None:
+    """From a fault until the connection after it brings text, or says that all it has heard is settled."""
+    lost = next((t for t, _ in recording.losses if t >= at_s), None)
+    if lost is None:
+        return None
+    for t, event in recording.events:
+        text = event["type"] in {"partial", "committed"} and event["text"]
+        nothing_to_say = event["type"] == "progress" and event["lag_s"] == 0
+        if t > lost and (text or nothing_to_say or event["type"] == "done"):
+            return t - at_s
+    return None
+
+
+class Saboteur:
+    """Carries out a plan while a stream is played."""
+
+    def __init__(self, server: Server, proxy: Proxy) -> None:
+        self._server = server
+        self._proxy = proxy
+        self.done: list[tuple[str, float]] = []
+        """Kind and moment on the event loop's clock."""
+
+    async def follow(self, planned: Sequence[tuple[float, str]], began: float, pace: float) -> None:
+        loop = asyncio.get_running_loop()
+        for at_s, kind in planned:
+            await asyncio.sleep(max(0.0, began + at_s / pace - loop.time()))
+            # A fault that meets a server that has not got over the one before says nothing about this one.
+            await self._until_whole()
+            if await self._strike(kind):
+                self.done.append((kind, loop.time()))
+
+    async def _until_whole(self) -> None:
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + WARM_WITHIN_S
+        while loop.time() < give_up:
+            if self._serving() is not None and await asyncio.to_thread(self._ready_workers) >= 2:
+                return
+            await asyncio.sleep(0.1)
+
+    def _ready_workers(self) -> int:
+        try:
+            return self._server.ready_workers()
+        except OSError:
+            return 0
+
+    def _serving(self) -> psutil.Process | None:
+        return self._server.worker_of(self._proxy.links[-1].server_port) if self._proxy.links else None
+
+    async def _strike(self, kind: str) -> bool:
+        worker = self._serving()
+        match kind:
+            case "cut":
+                self._proxy.cut()
+            case "silence":
+                self._proxy.silence()
+            case "hup":
+                psutil.Process(self._server.pid).send_signal(signal.SIGHUP)
+            case _ if worker is None:
+                return False
+            case "kill":
+                worker.kill()
+            case "term":
+                worker.terminate()
+            case _:
+                raise ValueError(f"fault is {kind}, expected one of {', '.join(KINDS)}, silence")
+        return True
+
+
+async def run_with_faults(
+    server: Server, sound: Sound, planned: Sequence[tuple[float, str]], *, pace: float, language: str, run: int
+) -> tuple[Recording, list[Fault]]:
+    """One stream, and what happened to it."""
+    async with proxy_to(int(server.url.rsplit(":", 1)[1])) as proxy:
+        saboteur = Saboteur(server, proxy)
+        began = asyncio.get_running_loop().time()
+        striking = asyncio.create_task(saboteur.follow(planned, began, pace))
+        try:
+            recording = await play(
+                f"ws://127.0.0.1:{proxy.port}/ws",
+                Native(sound.rate, language=language),
+                sound,
+                pace=pace,
+                reconnections=10 * len(planned) + 10,
+                outage_s=60,
+                ping_s=PING_S,
+            )
+        finally:
+            striking.cancel()
+            await asyncio.gather(striking, return_exceptions=True)
+    faults = []
+    for kind, moment in saboteur.done:
+        at_s = moment - recording.began
+        faults.append(Fault(run, kind, round(at_s, 3), resume_s(recording, at_s)))
+    return recording, faults
+
+
+async def undisturbed(server: Server, sound: Sound, *, pace: float, language: str, runs: int) -> list[Recording]:
+    """What the same stream gives when nothing breaks: one after the other, as the others are played."""
+    return [await play(server.ws_url, Native(sound.rate, language=language), sound, pace=pace) for _ in range(runs)]
+
+
+def summarise(
+    recordings: Sequence[Recording], faults: Sequence[Fault], originals: Sequence[Recording], words: list[TimedWord]
+) -> dict[str, Any]:
+    """The figures, as ``main`` prints them."""
+    texts = [recording.committed for recording in originals]
+    found = [difference(one.committed, nearest(one.committed, texts)) for one in recordings]
+    between = [difference(one, other) for one, other in itertools.permutations(texts, 2)]
+    resumed = [fault.resume_s for fault in faults if fault.resume_s is not None]
+    return {
+        "runs": len(recordings),
+        "faults": len(faults),
+        "lost": sum(one.lost for one in found),
+        "doubled": sum(one.doubled for one in found),
+        "changed": sum(one.changed for one in found),
+        "retracted": sum(count_retracted(recording.snapshots) for recording in recordings),
+        "gap_s": round(sum(gap["end"] - gap["start"] for one in recordings for gap in one.of_type("gap")), 3),
+        "resume_p50_s": _rounded(percentile(resumed, 0.5)),
+        "resume_max_s": _rounded(max(resumed, default=None)),
+        "words": sum(len(spell_numbers(normalise(recording.committed))) for recording in recordings),
+        "wer": [_rounded(score(recording.snapshots, words).wer) for recording in recordings],
+        "uninterrupted": {
+            "runs": len(originals),
+            "lost": max((one.lost for one in between), default=0),
+            "doubled": max((one.doubled for one in between), default=0),
+            "changed": max((one.changed for one in between), default=0),
+            "wer": [_rounded(score(recording.snapshots, words).wer) for recording in originals],
+        },
+        "changes_between_them": [changes(one, other) for one, other in itertools.combinations(texts, 2)],
+        "kinds": {
+            kind: _of_kind([fault for fault in faults if fault.kind == kind])
+            for kind in sorted({fault.kind for fault in faults})
+        },
+        "differences": [changes(one.committed, nearest(one.committed, texts)) for one in recordings],
+        "each": [asdict(fault) | {"resume_s": _rounded(fault.resume_s)} for fault in faults],
+    }
+
+
+def _of_kind(faults: Sequence[Fault]) -> dict[str, Any]:
+    resumed = [fault.resume_s for fault in faults if fault.resume_s is not None]
+    return {
+        "faults": len(faults),
+        "resume_p50_s": _rounded(percentile(resumed, 0.5)),
+        "resume_max_s": _rounded(max(resumed, default=None)),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def cut_to(sound: Sound, words: list[TimedWord], seconds: float | None) -> tuple[Sound, list[TimedWord]]:
+    """The first seconds of the audio and the words that end in them."""
+    if seconds is None:
+        return sound, words
+    samples = sound.samples[: round(seconds * sound.rate)]
+    return Sound(samples, sound.rate), [word for word in words if word.end_s <= seconds]
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole measurement, with a server of its own."""
+    sound, words = cut_to(read_sound(options.audio), read_reference(options.reference), options.cut)
+    chance = random.Random(options.seed)
+    with running_server(2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0") as server:
+        how = {"pace": options.pace, "language": options.language}
+        originals = await undisturbed(server, sound, runs=options.uninterrupted, **how)
+        recordings, faults = [], []
+        for run in range(options.runs):
+            planned = plan(chance, sound.seconds, options.faults, options.kinds)
+            recording, happened = await run_with_faults(server, sound, planned, run=run, **how)
+            recordings.append(recording)
+            faults += happened
+            print(f"run {run}: {', '.join(fault.kind for fault in happened)}", file=sys.stderr, flush=True)
+    return summarise(recordings, faults, originals, words)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--uninterrupted", type=int, default=2, help="runs without faults, to compare with")
+    parser.add_argument("--faults", type=int, default=4, help="faults in each run")
+    parser.add_argument("--kinds", default=",".join(KINDS), type=lambda names: names.split(","))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--audio", type=Path, required=True)
+    parser.add_argument("--reference", type=Path, help="default: the audio's name with .json")
+    parser.add_argument("--cut", type=float, help="use only the first seconds")
+    parser.add_argument("--pace", type=float, default=1.0, help="times real time")
+    parser.add_argument("--language", default="ru")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    options = parser.parse_args()
+    options.reference = options.reference or options.audio.with_suffix(".json")
+    figures = asyncio.run(measure(options))
+    if options.json:
+        print(json.dumps(figures, ensure_ascii=False))
+        return
+    for name, value in figures.items():
+        if not isinstance(value, dict | list):
+            print(f"{name:15}{value if value is not None else '-':>10}")
+    print(f"uninterrupted: {figures['uninterrupted']}")
+    for kind, part in figures["kinds"].items():
+        print(f"{kind}: {part}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""A bad network on this machine: a TCP proxy whose connections are cut, fall silent or stall when told."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+CHUNK = 4_096
+"""Bytes passed on at once: 0.13 s of audio, so that a delay meets single frames of a stream."""
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One client's connection and the proxy's own to the server."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Not set: nothing passes, in either direction, and nobody is told."""
+
+    @property
+    def client_port(self) -> int:
+        """The client's local port."""
+        return int(self.client.get_extra_info("peername")[1])
+
+    @property
+    def server_port(self) -> int:
+        """The proxy's local port, by which the server's process can be found."""
+        return int(self.server.get_extra_info("sockname")[1])
+
+
+class Proxy:
+    """Passes bytes between ``port`` and the server's port, as well as its network is."""
+
+    def __init__(self, delay_s: Callable[[], float]) -> None:
+        self.port = 0
+        self.links: list[Link] = []
+        self._delay_s = delay_s
+
+    def cut(self) -> None:
+        """Every connection is reset at once, on both sides."""
+        for link in self.links:
+            link.client.transport.abort()
+            link.server.transport.abort()
+
+    def silence(self) -> None:
+        """Every connection becomes half-open: it looks alive, and nothing comes any more."""
+        for link in self.links:
+            link.open.clear()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int) -> None:
+        """One client, until one of both sides ends."""
+        try:
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = Link(writer, to_server)
+        link.open.set()
+        self.links.append(link)
+        ways = [asyncio.create_task(self._pass(link, reader, to_server, self._delay_s))]
+        ways.append(asyncio.create_task(self._pass(link, from_server, writer, lambda: 0.0)))
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, timeout=1)
+        finally:
+            self.links.remove(link)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            writer.transport.abort()
+            to_server.transport.abort()
+
+    async def _pass(
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: Callable[[], float]
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(CHUNK):
+                if wait_s := delay_s():
+                    await asyncio.sleep(wait_s)
+                await link.open.wait()
+                writer.write(data)
+                await writer.drain()
+            if writer.can_write_eof():
+                writer.write_eof()
+
+
+@asynccontextmanager
+async def proxy_to(
+    port: int, *, delayed: float = 0.0, delay_s: float = 0.0, cut_every_s: float | None = None, seed: int = 0
+) -> AsyncIterator[Proxy]:
+    """A proxy in front of a server on this machine.
+
+    ``delayed``: the share of a client's chunks that are held back for up to ``delay_s``, and all behind them, as TCP
+    does. ``cut_every_s``: every connection is cut that often.
+    """
+    chance = random.Random(seed)
+    proxy = Proxy(lambda: chance.uniform(0, delay_s) if chance.random() < delayed else 0.0)
+    serving: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        with suppress(asyncio.CancelledError):
+            await proxy.serve(reader, writer, port)
+        serving.discard(task)
+
+    async def cut_again_and_again(every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            proxy.cut()
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    proxy.port = listener.sockets[0].getsockname()[1]
+    cutting = asyncio.create_task(cut_again_and_again(cut_every_s)) if cut_every_s else None
+    try:
+        yield proxy
+    finally:
+        listener.close()
+        tasks = [*serving, *([cutting] if cutting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
