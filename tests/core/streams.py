@@ -176,6 +176,10 @@ class Drive:
         assert end <= self.session.received
         assert request.start >= self.kept_from, "audio that was given up is asked for"
         np.testing.assert_array_equal(request.samples, np.arange(request.start, end, dtype=np.float32))
+        context = request.context
+        if len(context):
+            assert context[-1] < request.start, "the context is not from before"
+            np.testing.assert_array_equal(context, np.arange(context[0], context[-1] + 1, dtype=np.float32))
 
     # ---- what came out
 

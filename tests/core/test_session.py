@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.core.streams import WORD, Decoder, Drive, Stream, check
 from whisperlivekit.core.commands import Resume, Start
+from whisperlivekit.core.commit import UNSURE
 from whisperlivekit.core.events import (
     Committed,
     Done,
@@ -429,6 +431,81 @@ def test_no_decoder_breaks_a_promise(
     window_s, flush = extremes
     config = SessionConfig(max_window_s=window_s)
     check(Drive(stream, decode, config, delay=delay).run(chunked(sizes), [round(flush * stream.length)]))
+
+
+# ---- context: what was said before
+
+TWO = seconds(0.5, 4, 1, 3, 1)
+"""Two utterances, a pause of a second between them."""
+
+
+def second_of(drive: Drive) -> list[DecodeRequest]:
+    """The requests of the second utterance."""
+    return [request for request in drive.requests if request.start >= drive.utterances[0][1]]
+
+
+def test_the_last_words_are_heard_again_before_a_new_utterance() -> None:
+    """Sound and text together; as a context, not as a part of the window."""
+    drive = Drive(TWO, TWO.decode).run([CHUNK])
+    request = second_of(drive)[0]
+    end = drive.utterances[0][1]
+    said = [word for word in TWO.words if word.end <= end][-SessionConfig().context_words :]
+    assert request.context_text == "".join(word.text for word in said)
+    assert (request.context[0], request.context[-1]) == (said[0].start, end - 1)
+    assert drive.words == TWO.words
+
+
+@pytest.mark.parametrize(
+    ("config", "pause_s", "probability"),
+    [(SessionConfig(context_words=0), 1, 0.9), (SessionConfig(), 12, 0.9), (SessionConfig(), 1, UNSURE - 0.1)],
+    ids=["switched off", "long ago", "badly understood"],
+)
+def test_no_context_where_it_would_not_help(config: SessionConfig, pause_s: float, probability: float) -> None:
+    """Then the new utterance is decoded as if it were the first."""
+    stream = seconds(0.5, 4, pause_s, 3, 1)
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        perfect = stream.decode(request)
+        return replace(perfect, words=tuple(replace(word, probability=probability) for word in perfect.words))
+
+    drive = Drive(stream, decode, config).run([CHUNK])
+    assert len(drive.utterances) == 2
+    assert all(len(request.context) == 0 and not request.context_text for request in second_of(drive))
+
+
+def test_where_context_silences_the_decoder_it_is_asked_again_without() -> None:
+    """A decoder that takes the end of the context for the end of all text costs a decode, not the words."""
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        return Hypothesis(request.id, ()) if request.context_text else TWO.decode(request)
+
+    drive = Drive(TWO, decode).run([CHUNK])
+    assert drive.words == TWO.words
+    assert sum(bool(request.context_text) for request in drive.requests) == 1
+    check(drive)
+
+
+def test_where_the_prefix_silences_the_decoder_it_is_asked_again_without() -> None:
+    """The last decode of an utterance is the last chance for its words."""
+    stream = seconds(0.5, 3, 1)
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        return Hypothesis(request.id, ()) if request.final and request.prefix else stream.decode(request)
+
+    drive = Drive(stream, decode).run([CHUNK])
+    assert drive.words == stream.words
+    check(drive)
+
+
+def test_what_whisper_makes_of_breath_is_not_told() -> None:
+    """Neither committed nor shown, however often it comes; it is no gap either."""
+    phantom = tuple(Word(text, 20_000, 30_000, 0.5) for text in (" Продолжение", " следует..."))
+    stream = seconds(0.5, 3, 1)
+    drive = Drive(stream, lambda request: Hypothesis(request.id, phantom, no_speech_probability=0.7)).run([CHUNK])
+    assert drive.words == []
+    assert all(isinstance(event, Partial) and not event.text for event in only(drive, Partial))
+    assert drive.gaps == []
+    check(drive)
 
 
 # ---- long streams
