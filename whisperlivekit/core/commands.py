@@ -32,6 +32,8 @@ class Start:
     """None: the server's default."""
     hotwords: tuple[str, ...] = ()
     resume: Resume | None = None
+    live: bool = True
+    """False: a file, which gives way to people who speak."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ LATE = 4.0
 """Multiple of the threshold for unsure words."""
 
 
-NUMBER = 2.0
-"""Multiple of the threshold for digits: "26" is written as soon as "двадцать" is heard, and its time with it."""
+NUMBER = 6.0
+"""Multiple of the threshold for digits that no other word follows: "26" may be written when only "двадцать" is heard."""
 
 
 @dataclass(slots=True)
@@ -45,8 +45,7 @@ class CommitPolicy:
         agreed = True
         for index, (word, before) in enumerate(zip(words, [*self._before, *[""] * len(words)], strict=False)):
             agreed = agreed and bare(word.text) == before
-            followed = index + 1 < len(words)
-            if word.end > audio_end - self._distance(word, agreed=agreed and followed):
+            if word.end > audio_end - self._distance(word, words[index + 1 :], agreed=agreed):
                 break
             count += 1
         self._before = [bare(word.text) for word in words[count:]]
@@ -56,13 +55,18 @@ class CommitPolicy:
         """A new utterance begins: there is no hypothesis before."""
         self._before = []
 
-    def _distance(self, word: Word, *, agreed: bool) -> float:
+    def _distance(self, word: Word, following: Sequence[Word], *, agreed: bool) -> float:
         distance = float(self.frame_threshold * ENCODER_FRAME)
         if word.probability < UNSURE:
             return distance * LATE
-        if any(letter.isdigit() for letter in word.text):
+        if _is_number(word) and all(_is_number(other) for other in following):
             return distance * NUMBER
-        return distance * EARLY if agreed and word.probability >= SURE else distance
+        # The last word may still grow: only what follows it shows where it ended.
+        return distance * EARLY if following and agreed and word.probability >= SURE else distance
+
+
+def _is_number(word: Word) -> bool:
+    return any(letter.isdigit() for letter in word.text)
 
 
 def bare(text: str) -> str:

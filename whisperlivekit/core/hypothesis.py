@@ -43,6 +43,8 @@ class DecodeRequest:
     hotwords: tuple[str, ...] = ()
     final: bool = False
     """The utterance ends with ``samples``: everything will be committed, so accuracy comes before speed."""
+    live: bool = True
+    """Somebody waits while they speak; False: a file, which can wait."""
 
 
 @dataclass(frozen=True, slots=True)

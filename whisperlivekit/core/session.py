@@ -136,6 +136,7 @@ class Session:
         self._language = _language(start.language, config.language)
         self._prompt = config.prompt if start.prompt is None else start.prompt
         self._hotwords = start.hotwords
+        self._live = start.live
         self._step = to_samples(config.step_s)
         self._pause = to_samples(PAUSE_S)
         self._unheard = to_samples(UNHEARD_S)
@@ -303,6 +304,7 @@ class Session:
             prompt=self._prompt,
             hotwords=self._hotwords,
             final=whole and utterance.state is not UtteranceState.SPEAKING,
+            live=self._live,
         )
         return self._request
 
