@@ -12,13 +12,16 @@ from typing import Any
 
 from whisperlivekit.engine import models
 from whisperlivekit.errors import StartError
-from whisperlivekit.observe import gpu, logs
+from whisperlivekit.observe import gpu, logs, systemd
 from whisperlivekit.settings import load_settings
 
 try:
     _settings = load_settings()
 except StartError as error:
     sys.exit(f"whisperlivekit: {error.message}")
+
+# Gunicorn would tell systemd that it is ready before a worker has its model.
+systemd.take_socket()
 
 # Libraries of the workers read these at import; prometheus_client decides at import whether it counts for many.
 os.environ.update(_settings.environment())
@@ -112,6 +115,7 @@ def child_exit(_: Any, worker: Any) -> None:
 
 def on_exit(_: Any) -> None:
     """Leave nothing behind."""
+    systemd.notify("STOPPING=1")
     rmtree(_metrics_folder, ignore_errors=True)
 
 

@@ -10,27 +10,36 @@ readonly PYTHON_MINIMUM="3.11"
 readonly DISK_MB=3000                 # libraries 1.7 GB, wheels while they are unpacked, the base model 0.15 GB
 readonly TORCH_CPU_INDEX="https://download.pytorch.org/whl/cpu"
 readonly LOG="logs/install.log"
+readonly UNIT=whisperlivekit.service
+readonly UNIT_FOLDER=${UNIT_FOLDER:-/etc/systemd/system}
+readonly SERVICE_USER=${SERVICE_USER:-whisperlivekit}
 
 usage() {
     cat <<'TEXT'
-Usage: bash install.sh [install | serve | test | --help]
+Usage: bash install.sh [install | serve | test | doctor | certificate | service [remove] | --help]
 
-  install   (default) everything needed to serve: venv/, libraries, folders, .env, model files, checks
-  serve     the same, then serve on http://localhost:8000 (WLK_HOST and WLK_PORT in .env)
-  test      the same for tests (with Chromium, ffmpeg and Node.js), then all of them
-  --help    this text
+  install          (default) everything needed to serve: venv/, libraries, folders, .env, model files, checks
+  serve            the same, then serve on http://localhost:8000 (WLK_HOST and WLK_PORT in .env)
+  test             the same for tests (with Chromium, ffmpeg and Node.js), then all of them
+  doctor           look at everything a start depends on, with a remedy for each thing that is wrong
+  certificate      make a certificate for this machine and its addresses, so that browsers in the same network give
+                   the page a microphone
+  service          the same as install, then a systemd service that starts with the machine; run it again to upgrade
+  service remove   stop the service and remove its unit; files and the user stay
+  --help           this text
 
 Nothing outside this folder is changed, except that missing Debian packages are installed with apt-get where you are
-root or have sudo. An existing .env is never touched.
+root or have sudo; `service` adds a user and a unit. An existing .env is never touched.
 
 Environment:
   PYTHON=/path/to/python3   which Python to make venv/ from (at least 3.11)
+  SERVICE_USER=name         whom the service runs as (whisperlivekit)
 TEXT
 }
 
 # ------------------------------------------------------------------------------------------------------ telling things
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 
 fail() {
     printf '\ninstall.sh: %s\n' "$1" >&2
@@ -274,19 +283,119 @@ run_tests() {
     say "Everything passed in $SECONDS s."
 }
 
+# -------------------------------------------------------------------------------------------------------- certificate
+
+# Every name and address by which this machine is called in its network, one a line, as openssl wants them.
+own_names() {
+    local address
+    printf 'DNS:localhost\nDNS:%s\n' "$(hostname)"
+    if command -v hostname >/dev/null && hostname -f >/dev/null 2>&1; then printf 'DNS:%s\n' "$(hostname -f)"; fi
+    printf 'DNS:%s.local\n' "$(hostname -s 2>/dev/null || hostname)"
+    printf 'IP:127.0.0.1\nIP:::1\n'
+    for address in $(hostname -I 2>/dev/null); do printf 'IP:%s\n' "$address"; done
+}
+
+make_certificate() {
+    command -v openssl >/dev/null || apt_install openssl openssl || fail "openssl is not installed" "apt-get install openssl"
+    mkdir -p certs
+    chmod 700 certs
+    if [ -e certs/key.pem ]; then
+        say "certs/cert.pem is there already; for a new one: rm -r certs, then run this again"
+    else
+        local names
+        names=$(own_names | sort -u | paste -sd , -)
+        # The browsers' limit for a certificate is 825 days. EC: small and quick in the handshake.
+        (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 820 \
+            -subj "/CN=$(hostname)" -addext "subjectAltName=$names" -addext "basicConstraints=critical,CA:FALSE" \
+            -addext "extendedKeyUsage=serverAuth" -keyout certs/key.pem -out certs/cert.pem 2>>"$LOG") ||
+            fail "openssl could not make the certificate" "Details are in $LOG"
+        chmod 644 certs/cert.pem
+        say "Made certs/cert.pem for ${names//,/, }"
+    fi
+    say "" "In .env:" "  WLK_HOST=0.0.0.0" "  WLK_SSL_CERTFILE=certs/cert.pem" "  WLK_SSL_KEYFILE=certs/key.pem" "" \
+        "Browsers warn once, because nobody but this machine vouches for it: accept it, or import certs/cert.pem into them."
+}
+
+# ------------------------------------------------------------------------------------------------------------- service
+
+need_systemd() {
+    command -v systemctl >/dev/null || fail "there is no systemd here (no systemctl)" \
+        "Start the server by what this machine has instead: $PWD/venv/bin/whisperlivekit serve"
+    as_root true || fail "a service needs root" "Run it as root, or with sudo: sudo bash install.sh service"
+}
+
+install_service() {
+    local folder new=".unit.new.$$" program="$PWD/venv/bin/python"
+    if ! id -u "$SERVICE_USER" >/dev/null 2>&1; then
+        as_root useradd --system --user-group --no-create-home --home-dir "$PWD" --shell /usr/sbin/nologin "$SERVICE_USER" ||
+            fail "could not make the user $SERVICE_USER"
+        say "Made the user $SERVICE_USER"
+    fi
+    while read -r folder; do
+        as_root mkdir -p "$folder"
+        as_root chown -R "$SERVICE_USER": "$folder"
+    done < <(venv/bin/python -m whisperlivekit.unit --writable)
+    # What holds keys is for the service's group to read, and for nobody else.
+    for folder in .env certs certs/*; do
+        [ ! -e "$folder" ] || { as_root chgrp "$SERVICE_USER" "$folder" && as_root chmod g+rX,o-rwx "$folder"; }
+    done
+    as_root runuser -u "$SERVICE_USER" -- "$program" -c "import whisperlivekit.settings as s; s.load_settings()" >>"$LOG" 2>&1 ||
+        fail "the user $SERVICE_USER cannot run $program, or cannot read the settings" \
+            "Every folder above $PWD must be open to it, and the Python of venv/ too: /opt is a good place, /root is none" \
+            "Details are in $LOG"
+    venv/bin/python -m whisperlivekit.unit "$SERVICE_USER" >"$new" || { rm -f "$new"; fail "could not write the unit"; }
+    if cmp -s "$new" "$UNIT_FOLDER/$UNIT"; then
+        say "The unit is as it should be"
+    else
+        as_root install -m 644 "$new" "$UNIT_FOLDER/$UNIT"
+        say "Wrote $UNIT_FOLDER/$UNIT"
+    fi
+    rm -f "$new"
+    as_root systemctl daemon-reload
+    as_root systemctl enable --quiet "$UNIT"
+    # Comes back when the model is loaded: the unit is Type=notify. A running one drains first.
+    say "Starting; a running one first ends its streams"
+    as_root systemctl restart "$UNIT" || {
+        as_root journalctl -u "$UNIT" -n 30 --no-pager >&2 || true
+        fail "the service did not start" "Its last lines are above. After mending it: bash install.sh service" \
+            "After five failures in a row: systemctl reset-failed $UNIT"
+    }
+    say "Running as the service $UNIT. How it is: systemctl status $UNIT; its log: journalctl -u $UNIT -f"
+}
+
+remove_service() {
+    need_systemd
+    as_root systemctl disable --now --quiet "$UNIT" 2>/dev/null || true
+    as_root rm -f "$UNIT_FOLDER/$UNIT"
+    as_root systemctl daemon-reload
+    say "Removed the service. This folder and the user $SERVICE_USER are still there: userdel $SERVICE_USER"
+}
+
 # --------------------------------------------------------------------------------------------------------------- main
 
 main() {
     local extras=""
-    [ $# -le 1 ] || fail "found $# words: $*; expected one of install, serve, test, --help"
+    local expected="expected one of install, serve, test, doctor, certificate, service, service remove, --help"
+    [ "$*" != "service remove" ] || { remove_service; return; }
+    [ $# -le 1 ] || fail "found $# words: $*; $expected"
     local action=${1:-install}
     case $action in
     -h | --help | help)
         usage
         return
         ;;
+    doctor)
+        [ -x venv/bin/whisperlivekit ] || fail "nothing is installed here yet" "First: bash install.sh"
+        exec venv/bin/whisperlivekit check
+        ;;
+    certificate)
+        mkdir -p logs
+        make_certificate
+        return
+        ;;
+    service) need_systemd ;;
     install | serve | test) ;;
-    *) fail "found '$action', expected one of install, serve, test, --help" ;;
+    *) fail "found '$action', $expected" ;;
     esac
 
     has_gpu && extras=cuda
@@ -308,6 +417,10 @@ main() {
         prepare_env_and_models
         venv/bin/whisperlivekit check || fail "something is not in order: see the list above"
         say "Ready in $SECONDS s. Start it with: bash install.sh serve"
+        ;;
+    service)
+        prepare_env_and_models
+        install_service
         ;;
     esac
 }

@@ -76,16 +76,16 @@ def test_help_explains_and_does_nothing(machine: Machine) -> None:
     before = sorted(machine.home.iterdir())
     result = machine.run("--help")
     assert result.returncode == 0
-    for word in ("install", "serve", "test", "PYTHON="):
+    for word in ("install", "serve", "test", "doctor", "certificate", "service remove", "PYTHON="):
         assert word in result.stdout
     assert sorted(machine.home.iterdir()) == before
 
 
-@pytest.mark.parametrize("arguments", [["start"], ["serve", "now"]])
+@pytest.mark.parametrize("arguments", [["start"], ["serve", "now"], ["service", "delete"]])
 def test_other_words_are_refused(machine: Machine, arguments: list[str]) -> None:
     result = machine.run(*arguments)
     assert result.returncode == 1
-    assert "expected one of install, serve, test, --help" in result.stderr
+    assert "expected one of install, serve, test, doctor, certificate, service" in result.stderr
 
 
 def test_python_too_old(machine: Machine) -> None:
@@ -254,3 +254,140 @@ def test_torch_comes_as_its_cpu_build(machine: Machine) -> None:
     assert "+cpu" in second
     assert "--index-url https://download.pytorch.org/whl/cpu" in second
     assert all("+cpu" in call for call in machine.called("pip install") if "torch==" in call)
+
+
+def test_doctor_is_the_check(machine: Machine) -> None:
+    """It installs nothing: it may be run on a server that works."""
+    assert "First: bash install.sh" in machine.run("doctor").stderr
+    machine.with_venv()
+    machine.program("whisperlivekit", "exit 1", machine.home / "venv" / "bin")
+    assert machine.run("doctor").returncode == 1
+    assert machine.called("whisperlivekit") == ["whisperlivekit check"]
+    assert not machine.called("pip")
+
+
+class ServiceMachine(Machine):
+    """With systemd, as root; what would change the machine is only written down."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.units = folder / "units"
+        self.units.mkdir()
+        self.with_venv()
+        shutil.copytree(ROOT / "deploy", self.home / "deploy")
+        for tool in ("chgrp", "chmod", "cmp", "install"):
+            (self.bin / tool).symlink_to(shutil.which(tool) or tool)
+        self.program("id", '[ "$*" = -u ] && echo 0 || [ -e "$HOME/user-made" ]')
+        self.program("useradd", 'touch "$HOME/user-made"')
+        self.program("chown", "")
+        self.program("chgrp", "")
+        self.program("systemctl", "")
+        self.program("journalctl", "echo the last lines")
+        self.program("runuser", "")
+        python = f'export PYTHONPATH={ROOT}; exec {sys.executable} "$@"'
+        self.program("python", python, self.home / "venv" / "bin")
+
+    @property
+    def unit(self) -> Path:
+        return self.units / "whisperlivekit.service"
+
+    def serve(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return self.run("service", *words, UNIT_FOLDER=str(self.units))
+
+
+@pytest.fixture
+def service_machine(tmp_path: Path) -> ServiceMachine:
+    return ServiceMachine(tmp_path)
+
+
+def test_service_installs_enables_and_starts(service_machine: ServiceMachine) -> None:
+    """User, folders of its own, unit, enabled, started; and the secrets are not for everybody."""
+    machine = service_machine
+    result = machine.serve()
+    assert result.returncode == 0, result.stderr
+    assert machine.called("useradd")
+    assert f"ExecStart={machine.home}/venv/bin/python -m whisperlivekit serve" in machine.unit.read_text()
+    assert f"ReadWritePaths={machine.home}/logs {machine.home}/models" in machine.unit.read_text()
+    assert machine.called("chown") == [
+        f"chown -R whisperlivekit: {machine.home}/logs",
+        f"chown -R whisperlivekit: {machine.home}/models",
+    ]
+    assert (machine.home / ".env").stat().st_mode & 0o007 == 0
+    assert machine.called("systemctl") == [
+        "systemctl daemon-reload",
+        "systemctl enable --quiet whisperlivekit.service",
+        "systemctl restart whisperlivekit.service",
+    ]
+
+
+def test_service_again_upgrades_in_place(service_machine: ServiceMachine) -> None:
+    """The unit follows the settings, the user stays, the service is restarted."""
+    machine = service_machine
+    machine.serve()
+    assert "TimeoutStopSec=45" in machine.unit.read_text()
+    (machine.home / ".env").write_text("WLK_GUNICORN_GRACEFUL_TIMEOUT=60\n")
+    machine.calls.write_text("")
+    assert machine.serve().returncode == 0
+    assert "TimeoutStopSec=75" in machine.unit.read_text()
+    assert not machine.called("useradd")
+    assert machine.called("systemctl restart")
+    assert "The unit is as it should be" in machine.serve().stdout
+    assert (machine.home / ".env").read_text() == "WLK_GUNICORN_GRACEFUL_TIMEOUT=60\n"
+
+
+def test_service_remove_leaves_nothing_but_files(service_machine: ServiceMachine) -> None:
+    machine = service_machine
+    machine.serve()
+    machine.calls.write_text("")
+    assert machine.serve("remove").returncode == 0
+    assert not machine.unit.exists()
+    assert machine.called("systemctl")[0] == "systemctl disable --now --quiet whisperlivekit.service"
+    assert (machine.home / ".env").exists()
+    assert machine.serve("remove").returncode == 0, "a second time is no error"
+
+
+def test_a_service_that_does_not_start_shows_its_log(service_machine: ServiceMachine) -> None:
+    service_machine.program("systemctl", '[ "$1" != restart ]')
+    result = service_machine.serve()
+    assert result.returncode == 1
+    assert "the last lines" in result.stderr
+    assert "the service did not start" in result.stderr
+
+
+def test_a_folder_that_the_user_cannot_reach_is_named(service_machine: ServiceMachine) -> None:
+    """Before anything is started."""
+    service_machine.program("runuser", "exit 126")
+    result = service_machine.serve()
+    assert result.returncode == 1
+    assert "/opt is a good place" in result.stderr
+    assert not service_machine.called("systemctl")
+
+
+def test_no_systemd(service_machine: ServiceMachine) -> None:
+    (service_machine.bin / "systemctl").unlink()
+    result = service_machine.serve()
+    assert result.returncode == 1
+    assert "there is no systemd here" in result.stderr
+    assert not service_machine.called("pip")
+
+
+def test_certificate_names_this_machine(machine: Machine) -> None:
+    """For localhost, the machine's name and its addresses; a second run keeps it; the key is for its owner alone."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    for tool in ("openssl", "chmod", "paste"):
+        (machine.bin / tool).symlink_to(shutil.which(tool) or tool)
+    machine.program("hostname", 'case "$1" in -I) echo "192.0.2.7 2001:db8::7 " ;; *) echo speech ;; esac')
+    result = machine.run("certificate")
+    assert result.returncode == 0, result.stderr
+    assert "WLK_SSL_CERTFILE=certs/cert.pem" in result.stdout
+    certificate = machine.home / "certs" / "cert.pem"
+    told = subprocess.run(
+        ["openssl", "x509", "-noout", "-text", "-in", certificate], capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("DNS:speech", "DNS:speech.local", "DNS:localhost", "192.0.2.7", "2001:DB8:0:0:0:0:0:7"):
+        assert name in told, name
+    assert (machine.home / "certs" / "key.pem").stat().st_mode & 0o077 == 0
+    before = certificate.read_bytes()
+    assert "is there already" in machine.run("certificate").stdout
+    assert certificate.read_bytes() == before
