@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 from whisperlivekit.core.hypothesis import DecodeRequest
 
+PATIENCE = 50
+"""Requests that may come after a file's before it counts like a live one. At full load, with some six decodes a second,
+a file is decoded every eight seconds or so: slow, but not for ever."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
@@ -12,14 +16,34 @@ class Waiting:
 
     request: DecodeRequest
     arrival: int
-    since_s: float = 0.0
-    """When it arrived, on the monotonic clock."""
 
 
 def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
-    """Up to ``max_batch`` requests: finals first, then the oldest.
+    """Up to ``max_batch`` requests: live speech before files, then finals, then the oldest.
 
-    No request starves: a session has at most one request waiting, so the finals that can pass a partial are bounded by
-    the number of sessions.
+    The batch is of one kind, which the model decodes in one go: a batch of two kinds would take two, and nobody would
+    have an answer before the end of both.
+
+    No request starves. A session has at most one request waiting, so the finals that can pass a partial are bounded by
+    the number of sessions; a file's request waits for up to ``PATIENCE`` others.
     """
-    return sorted(waiting, key=lambda entry: (not entry.request.final, entry.arrival))[:max_batch]
+    if not waiting:
+        return []
+    newest = max(entry.arrival for entry in waiting)
+
+    def order(entry: Waiting) -> tuple[bool, bool, int]:
+        overdue = newest - entry.arrival >= PATIENCE
+        return not (entry.request.live or overdue), not (entry.request.final or overdue), entry.arrival
+
+    ordered = sorted(waiting, key=order)
+    first = _kind(ordered[0].request)
+    return [entry for entry in ordered if _kind(entry.request) == first][:max_batch]
+
+
+def _kind(request: DecodeRequest) -> tuple[object, ...]:
+    """What requests of one batch have in common.
+
+    Options of the model are shared by a batch, and prompts must be of one length. A file's windows are long: live
+    speech must not wait for them.
+    """
+    return request.live, request.final, request.language, request.prompt, request.hotwords
