@@ -163,7 +163,7 @@ function addresses() {
   if (key !== null && !fits) stream.searchParams.set("token", key);
   const socket = new URL(stream);
   socket.protocol = socket.protocol === "https:" ? "wss:" : "ws:";
-  const why = { ready: new URL("ready", document.baseURI).href, stream: stream.href };
+  const why = { ready: new URL("ready", document.baseURI).href, stream: stream.href, key };
   return { socket: socket.href, protocols: key !== null && fits ? ["token", key] : [], why };
 }
 

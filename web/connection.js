@@ -479,15 +479,18 @@ const UNREADY = new Map([
  * @param {object} addresses
  * @param {string} addresses.ready where it says whether it takes streams
  * @param {string} addresses.stream where the WebSocket is; a server that would refuse it says why to a plain GET, too
+ * @param {string | null} [addresses.key] of the API, as the WebSocket was asked for with it
  * @param {typeof fetch} [fetch]
  * @returns {Promise<string | null>} a cause for `Status`
  */
-export async function askWhy({ ready, stream }, fetch = globalThis.fetch) {
+export async function askWhy({ ready, stream, key = null }, fetch = globalThis.fetch) {
   try {
     const response = await fetch(ready, { cache: "no-store" });
     if (response.status === 503) return UNREADY.get((await json(response))?.status) ?? "model_loading";
     if (!response.ok) return "no_server";
-    const refusal = await json(await fetch(stream, { cache: "no-store" }));
+    // What a header cannot carry is in the address already.
+    const headers = key === null || !/^[\x21-\x7e]+$/.test(key) ? {} : { Authorization: `Bearer ${key}` };
+    const refusal = await json(await fetch(stream, { cache: "no-store", headers }));
     return typeof refusal?.code === "string" && /^\w+$/.test(refusal.code) && refusal.code !== "not_found" ? refusal.code : "not_admitted";
   } catch {
     return "no_server";

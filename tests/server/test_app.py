@@ -1,5 +1,9 @@
 """The application as a whole."""
 
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from tests.server.scripted import scripted_server
@@ -60,3 +64,42 @@ def test_every_answer_has_the_security_headers() -> None:
         for answer in (client.get("/live"), client.get("/nothing"), client.post("/v1/audio/transcriptions")):
             assert "default-src 'none'" in answer.headers["content-security-policy"]
             assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_error_has_an_id_and_nothing_of_its_cause() -> None:
+    """In the body and in a header, the same; a fault of ours tells no traceback, path or message of the fault."""
+    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
+
+    async def broken(_: Request) -> Response:
+        raise ValueError("the secret reason")
+
+    app.add_route("/broken", broken)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answers = {
+            "not_found": client.get("/nothing"),
+            "method_not_allowed": client.get("/v1/audio/transcriptions"),
+            "internal_error": client.get("/broken"),
+        }
+        for code, answer in answers.items():
+            body = answer.json()
+            assert body["code"] == code
+            assert body["session"] == answer.headers["x-request-id"]
+            assert len(body["session"]) == 16
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert "secret" not in answer.text
+            assert "Traceback" not in answer.text
+        assert len({answer.headers["x-request-id"] for answer in answers.values()}) == 3
+
+
+def test_connections_can_wait_for_the_model() -> None:
+    """With ``warm_within_s`` the start-up takes until the model is loaded, or that long."""
+
+    class Slow(ScriptedEngine):
+        async def load(self) -> None:
+            await asyncio.sleep(0.2)
+
+    for patience, status in ((5.0, 200), (0.01, 503)):
+        app = create_app(Settings(_env_file=None, model="base"), lambda _: Slow(), page=None)
+        app.state.service.warm_within_s = patience
+        with TestClient(app) as client:
+            assert client.get("/ready").status_code == status

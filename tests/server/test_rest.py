@@ -151,6 +151,7 @@ def test_a_dead_engine_is_a_503() -> None:
             "type": "server_error",
             "param": None,
             "code": "model_unavailable",
+            "session": response.headers["x-request-id"],
         }
 
 

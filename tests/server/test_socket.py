@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import logging
 import socket as sockets
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ from tests.server.scripted import LOUD, QUIET, Server, scripted_server, told
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
+from whisperlivekit.observe.logs import SessionFilter, TextFormatter
 from whisperlivekit.server import socket as pump
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
@@ -306,13 +309,10 @@ def test_a_full_server_says_so_before_it_accepts() -> None:
 def test_a_page_from_elsewhere_is_refused() -> None:
     """Other origins get 403; the own page, allowed pages and programs come in."""
     with scripted_server(allowed_origins="https://ours.example") as server:
-        assert refused(server, origin="https://evil.example")[:2] == (
-            403,
-            {
-                "code": "forbidden_origin",
-                "message": "a page of https://evil.example asked, expected the server's own page or an origin in "
-                "WLK_ALLOWED_ORIGINS",
-            },
+        status, body, _ = refused(server, origin="https://evil.example")
+        assert (status, body["code"]) == (403, "forbidden_origin")
+        assert body["message"] == (
+            "a page of https://evil.example asked, expected the server's own page or an origin in WLK_ALLOWED_ORIGINS"
         )
         for origin in (f"http://127.0.0.1:{server.port}", "https://ours.example", None):
             with server.connect(origin=origin) as socket:
@@ -349,6 +349,89 @@ def test_a_browser_can_ask_why() -> None:
             full = httpx.get(f"{address}?token={key}")
             assert (full.status_code, full.json()["code"]) == (503, "server_full")
         assert server.service.served == 1
+
+
+def test_keys_can_be_rotated() -> None:
+    """Old and new are good at the same time; one that was taken out of the list is not."""
+    old, new, gone = "old-key-0123456789", "new-key-0123456789", "bad-key-0123456789"
+    with scripted_server(api_keys=f"{old},{new}") as server:
+        for key in (old, new):
+            with server.connect(additional_headers={"Authorization": f"Bearer {key}"}) as socket:
+                socket.send(START)
+                assert json.loads(socket.recv())["type"] == "ready"
+        assert refused(server, additional_headers={"Authorization": f"Bearer {gone}"})[0] == 401
+        assert refused(server, subprotocols=["token", gone])[0] == 401
+
+
+def test_one_address_has_its_share() -> None:
+    """The streams of one address are limited; whoever leaves makes room, and a refusal says what is wrong."""
+    with scripted_server(max_sessions_per_address=2) as server:
+        with server.connect() as first, server.connect() as second:
+            for socket in (first, second):
+                socket.send(START)
+                socket.recv()
+            status, body, retry = refused(server)
+            assert (status, body["code"], retry) == (503, "server_full", "5")
+            assert "2 streams of your address are live, this server takes 2" in body["message"]
+        server.wait_until("both are gone", lambda: server.service.streams == 0)
+        server.check_alive()
+
+
+def test_a_refusal_is_found_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Its id is in the answer and in the one line it makes; it is not an error of the server."""
+    logs: list[tuple[str, str, str]] = []
+
+    class Capture(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logs.append((record.name, record.levelname, record.session))  # type: ignore[attr-defined]
+
+    handler = Capture()
+    handler.addFilter(SessionFilter())
+    logging.getLogger().addHandler(handler)
+    try:
+        with scripted_server(api_keys="0123456789abcdef") as server, caplog.at_level(logging.INFO):
+            logs.clear()
+            _, body, _ = refused(server)
+            server.wait_until("the refusal is logged", lambda: logs)
+            time.sleep(0.05)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert [line for line in logs if line[0] != "uvicorn.error" or line[1] != "INFO"] == [
+        ("whisperlivekit.server.socket", "INFO", body["session"])
+    ]
+
+
+def test_nothing_that_was_said_is_logged_or_written(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words, prompts and audio stay out of the log above DEBUG, and off the disk, also where something fails."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    secret = "тайнопись"
+    engine = ScriptedEngine(script=(secret,))
+    with scripted_server(engine) as server, caplog.at_level(logging.INFO):
+        for last in (STOP, bytes(1001), '{"type":"' + secret + '"}'):
+            with server.connect() as socket:
+                socket.send(json.dumps({"type": "start", "prompt": secret, "hotwords": [secret]}))
+                socket.send(LOUD)
+                socket.send(last)
+                assert secret in json.dumps(told_or_cut(socket), ensure_ascii=False)
+        for error in (DecodeFailed("the model failed"), RuntimeError(secret)):
+            engine.error = error
+            with server.connect() as socket:
+                socket.send(START)
+                socket.send(LOUD)
+                socket.send(STOP)
+                assert "RuntimeError" not in json.dumps(told_or_cut(socket))
+        server.wait_until("all streams have ended", lambda: server.service.streams == 0)
+    text = "".join(formatted(record) for record in caplog.records if not record.exc_info)
+    assert "session closed" in text
+    assert secret not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def formatted(record: logging.LogRecord) -> str:
+    return TextFormatter().format(record)
 
 
 def test_a_wrong_address_is_not_found(server: Server) -> None:

@@ -8,7 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.server.scripted import Server, scripted_server
+from tests.server.scripted import LOUD, Server, scripted_server, told
+from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.server.worker import LiveWorker
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -124,3 +126,33 @@ def test_a_peer_that_ignores_the_close_is_cut(server: Server, monkeypatch: pytes
         assert [opcode for opcode, _ in frames] == [TEXT, CLOSE]
         assert time.monotonic() - began < 2.0
     server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)
+
+
+def test_a_pong_behind_audio_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends faster than it is recognised cannot be heard answering: it is not thrown out."""
+    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
+    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.4)
+    # A decode that takes far longer than the ping's patience, and more audio than the session takes meanwhile.
+    with scripted_server(ScriptedEngine(delay_s=0.8)) as server, server.connect(ping_interval=None) as client:
+        client.send('{"type":"start"}')
+        for _ in range(60):
+            client.send(LOUD)
+        client.send('{"type":"stop"}')
+        events = told(client)
+    assert events[-1]["type"] == "done"
+    assert events[-1]["audio_s"] == 60
+
+
+def test_a_half_open_connection_is_found_by_ping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose network is gone says nothing, not even goodbye: its session ends with the ping's patience."""
+    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
+    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.2)
+    monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.1)
+    with scripted_server() as server:
+        raw = opened(server)
+        raw.sendall(frame(TEXT, b'{"type":"start"}'))
+        server.wait_until("it is live", lambda: server.service.streams == 1)
+        server.wait_until("it is forgotten", lambda: server.service.streams == 0, within_s=2)
+        server.wait_until("so is its socket", lambda: not server.uvicorn.server_state.connections, within_s=2)
+        raw.close()
+        server.check_alive()

@@ -75,6 +75,13 @@ def test_only_a_failed_start_ends_the_server(age: int, was_ready: bool, ends_all
         assert subject._starts_with_the_server(live) is ends_all
 
 
+@pytest.mark.parametrize(("age", "workers", "waits"), [(1, 2, False), (2, 2, False), (3, 2, True), (2, 1, False)])
+def test_a_replacement_lets_its_siblings_serve_while_it_loads(age: int, workers: int, waits: bool) -> None:
+    """It takes connections when it is warm; the first workers, and one that is alone, answer /live at once."""
+    with worker(age, workers=workers) as subject:
+        assert subject.replaces_another is waits
+
+
 def test_uvicorn_is_set_up_for_streams() -> None:
     """Our transport, a frame limit above ours, no compression, no recycling by uvicorn, no secrets in its log."""
     with worker(max_requests=10) as subject:

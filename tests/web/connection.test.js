@@ -514,4 +514,18 @@ describe("askWhy", () => {
       assert.equal(await askWhy(addresses, fetch), cause);
     });
   }
+
+  it("asks with the key that the stream was asked for with", async () => {
+    const asked = [];
+    const fetch = async (url, { headers }) => {
+      asked.push([url, headers?.Authorization]);
+      return answer(url === addresses.ready ? 200 : 503, { code: "server_full" });
+    };
+    for (const key of ["0123456789abcdef", null, "ключ"]) await askWhy({ ...addresses, key }, fetch);
+    assert.deepEqual(
+      asked.filter(([url]) => url === addresses.stream).map(([, header]) => header),
+      ["Bearer 0123456789abcdef", undefined, undefined],
+    );
+    assert.ok(asked.every(([url, header]) => url === addresses.stream || header === undefined));
+  });
 });

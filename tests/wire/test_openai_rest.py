@@ -47,7 +47,13 @@ def test_silence_is_an_empty_answer(name: str) -> None:
 
 def test_errors_have_openais_shape() -> None:
     """Whose fault it is stands in the type, what it is in the code."""
-    assert error_body(BadAudio("the file is empty")) == {
-        "error": {"message": "the file is empty", "type": "invalid_request_error", "param": None, "code": "bad_audio"}
+    assert error_body(BadAudio("the file is empty"), "1f") == {
+        "error": {
+            "message": "the file is empty",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "bad_audio",
+            "session": "1f",
+        }
     }
-    assert error_body(ModelUnavailable("gone"))["error"]["type"] == "server_error"
+    assert error_body(ModelUnavailable("gone"), "1f")["error"]["type"] == "server_error"

@@ -31,7 +31,9 @@ def session_context(session: str) -> Iterator[None]:
         _session.reset(token)
 
 
-class _SessionFilter(logging.Filter):
+class SessionFilter(logging.Filter):
+    """Gives each record the id of the session that it was logged in."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.session = _session.get()
         return True
@@ -98,7 +100,7 @@ def config(level: str, log_format: str, file: Path | None = None) -> dict[str, A
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"session": {"()": _SessionFilter}},
+        "filters": {"session": {"()": SessionFilter}},
         "formatters": {"line": {"()": formatter}},
         "handlers": handlers,
         "root": {"level": level, "handlers": list(handlers)},

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket
 
 from whisperlivekit.server import ops, rest
@@ -41,7 +42,9 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     # FastAPI's own documentation pages load scripts from elsewhere.
     app = FastAPI(title="WhisperLiveKit", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    app.add_middleware(ops.SecurityHeaders)
+    app.add_middleware(ops.EveryAnswer)
+    app.add_exception_handler(HTTPException, ops.refuse)
+    app.add_exception_handler(Exception, ops.confess)
     app.add_route("/live", ops.live)
     app.add_route("/ready", ops.ready)
     app.add_route("/metrics", ops.metrics)

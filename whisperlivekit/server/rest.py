@@ -21,7 +21,7 @@ from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.errors import BadMessage, ClientError, MessageTooBig, ServerFault, WhisperLiveKitError
 from whisperlivekit.observe.logs import session_context
-from whisperlivekit.server.service import Service, new_session_id
+from whisperlivekit.server.service import Service
 from whisperlivekit.server.socket import RETRY_AFTER_S
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.wire.languages import check_language
@@ -45,14 +45,14 @@ async def transcriptions(request: Request) -> Response:
     """The endpoint."""
     service: Service = request.app.state.service
     address = request.client.host if request.client else "unknown"
-    session = new_session_id()
+    session: str = request.scope["session"]
     try:
         service.guard.check_origin(request.headers.get("origin"), request.headers.get("host"))
         service.guard.check_key(request.headers, request.query_params)
         ticket = service.admit(address)
     except WhisperLiveKitError as error:
         service.metrics.refused.labels(error.code).inc()
-        return _error(error)
+        return _error(error, session)
     service.metrics.opened.labels("openai_rest").inc()
     code = "ok"
     with session_context(session), service.live(_Upload()):
@@ -63,11 +63,13 @@ async def transcriptions(request: Request) -> Response:
             return Response(status_code=499)
         except WhisperLiveKitError as error:
             code = error.code
-            return _error(error)
+            return _error(error, session)
         except Exception:  # the connection's edge
             log.exception("a transcription failed")
             code = ServerFault.code
-            return _error(ServerFault("something failed in the server; its operator finds the reason in the log"))
+            return _error(
+                ServerFault("something failed in the server; its operator finds the reason in the log"), session
+            )
         finally:
             ticket.leave()
             service.metrics.closed.labels(code).inc()
@@ -216,6 +218,6 @@ async def _next(pieces: Iterator[NDArray[np.float32]]) -> NDArray[np.float32] | 
         raise
 
 
-def _error(error: WhisperLiveKitError) -> JSONResponse:
+def _error(error: WhisperLiveKitError, session: str) -> JSONResponse:
     headers = {"retry-after": str(RETRY_AFTER_S)} if error.http_status == 503 else {}
-    return JSONResponse(error_body(error), status_code=error.http_status, headers=headers)
+    return JSONResponse(error_body(error, session), status_code=error.http_status, headers=headers)

@@ -367,8 +367,10 @@ async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter]
         ticket = service.admit(address)
     except WhisperLiveKitError as error:
         service.metrics.refused.labels(error.code).inc()
-        log.info("session refused", extra={"code": error.code, "address": address})
-        await websocket.send_denial_response(refusal(error))
+        session = new_session_id()
+        with session_context(session):
+            log.info("session refused", extra={"code": error.code, "address": address})
+        await websocket.send_denial_response(refusal(error, session))
         return
     service.metrics.opened.labels(protocol).inc()
     try:
@@ -388,7 +390,7 @@ async def explain_socket(request: Request) -> JSONResponse:
             raise unavailable
         service.admission.enter(request.client.host if request.client else "unknown").leave()
     except WhisperLiveKitError as error:
-        return refusal(error)
+        return refusal(error, request.scope["session"])
     return JSONResponse(
         {"message": "this is a WebSocket, see docs/protocol.md"}, status_code=426, headers={"upgrade": "websocket"}
     )
@@ -399,10 +401,10 @@ def _check(service: Service, connection: HTTPConnection, subprotocols: Sequence[
     return service.guard.check_key(connection.headers, connection.query_params, subprotocols)
 
 
-def refusal(error: WhisperLiveKitError) -> JSONResponse:
-    """An error as an HTTP answer."""
+def refusal(error: WhisperLiveKitError, session: str) -> JSONResponse:
+    """An error as an HTTP answer; ``session`` is the id to quote in a report."""
     headers = {"retry-after": str(RETRY_AFTER_S)} if error.http_status == 503 else {}
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
-    body = {"code": error.code, "message": error.message}
+    body = {"code": error.code, "message": error.message, "session": session}
     return JSONResponse(body, status_code=error.http_status, headers=headers)

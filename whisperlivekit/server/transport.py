@@ -19,6 +19,7 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
     - It takes a client for gone whose pong does not come in time. But a pong stands in line behind audio, which is not
       read while the session has enough: whoever sends a file faster than it is recognised would be thrown out. Here
       only a client counts as gone from whom nothing at all comes while we read.
+    - A refusal with an HTTP status is not an error of the application.
     """
 
     _lingering = False
@@ -70,6 +71,9 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # There is none, but uvicorn would write an error into the log for every client that is refused.
+            self.handshake_complete = True
         if message["type"] == "websocket.close" and self.close_timer is not None:
             self._abort_later()
 

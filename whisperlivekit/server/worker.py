@@ -11,13 +11,14 @@ import logging
 import signal
 import socket
 import sys
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from whisperlivekit.server.certificate import LOOK_EVERY_S, CertificateFiles
 from whisperlivekit.server.service import Service, State
 from whisperlivekit.server.transport import LiveWebSocket
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
@@ -127,7 +128,7 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
         service: Service = self.wsgi.state.service
         service.worker = self.slot
         server = LiveServer(self, service)
-        heartbeat = asyncio.create_task(self._beat())
+        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._watch_certificate())]
 
         def quit_now() -> None:
             server.should_exit = True
@@ -139,9 +140,9 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
             if service.failure and not self._starts_with_the_server(service):
                 await asyncio.sleep(RESPAWN_PAUSE_S)
         finally:
-            heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await heartbeat
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if not server.started or (service.failure and self._starts_with_the_server(service)):
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
         if service.failure:
@@ -150,6 +151,18 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
     def _starts_with_the_server(self, service: Service) -> bool:
         """One of the first workers, in its start: what stops it would stop the others too."""
         return not service.was_ready and int(self.age) <= int(self.cfg.workers)
+
+    async def _watch_certificate(self) -> None:
+        """Take a renewed certificate without a restart, which would end every stream."""
+        if not self.cfg.is_ssl:
+            return
+        await asyncio.sleep(HEARTBEAT_S)
+        context = self.config.ssl  # made when uvicorn began to serve
+        assert context is not None
+        files = CertificateFiles(context, Path(self.config.ssl_certfile), Path(self.config.ssl_keyfile))
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            files.refresh()
 
     async def _beat(self) -> None:
         # On the event loop on purpose: a loop that hangs must not look alive.

@@ -77,7 +77,7 @@ RESPONSE_FORMATS: dict[str, tuple[str, Callable[[Transcription], str]]] = {
 """Name -> media type, writer."""
 
 
-def error_body(error: WhisperLiveKitError, *, param: str | None = None) -> dict[str, dict[str, str | None]]:
-    """An error as OpenAI's clients read it."""
+def error_body(error: WhisperLiveKitError, session: str) -> dict[str, dict[str, str | None]]:
+    """An error as OpenAI's clients read it, and the id to quote in a report."""
     kind = "invalid_request_error" if error.http_status < 500 else "server_error"
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+    return {"error": {"message": error.message, "type": kind, "param": None, "code": error.code, "session": session}}
