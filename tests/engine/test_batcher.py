@@ -145,7 +145,7 @@ def test_waiting_requests_go_together_finals_first() -> None:
             await asyncio.sleep(0)
         await asyncio.gather(first, last, *others)
         assert engine.fake.batches[0] == ["first"]
-        assert [sorted(batch) for batch in engine.fake.batches[1:]] == [["a", "b", "c", "final"], ["d", "e"]]
+        assert [sorted(batch) for batch in engine.fake.batches[1:]] == [["final"], ["a", "b", "c", "d"], ["e"]]
 
     run(FakeEngine(), test)
 
