@@ -43,7 +43,8 @@ def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
 def _kind(request: DecodeRequest) -> tuple[object, ...]:
     """What requests of one batch have in common.
 
-    Options of the model are shared by a batch, and prompts must be of one length. A file's windows are long: live
-    speech must not wait for them.
+    Options of the model are shared by a batch, and prompts must be of one length, for which their letters have to do
+    here. A file's windows are long: live speech must not wait for them.
     """
-    return request.live, request.final, request.language, request.prompt, request.hotwords
+    earlier = len(request.prompt) + sum(map(len, request.hotwords))
+    return request.live, request.final, request.language, earlier
