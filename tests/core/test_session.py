@@ -279,7 +279,7 @@ def test_an_answer_nobody_waits_for_is_ignored() -> None:
 
 def test_an_answer_for_an_earlier_pause_does_not_end_a_later_one() -> None:
     """The speaker went on and paused again before the decode came back: the new words still have to be heard."""
-    stream = Stream((0, 40, 10, 14, 40))
+    stream = Stream((0, 20, 10, 14, 40))
     drive = Drive(stream, stream.decode, delay=26).run([WINDOW])
     assert drive.words == stream.words
     check(drive)
