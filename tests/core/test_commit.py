@@ -58,11 +58,13 @@ def test_the_last_word_is_never_committed_early() -> None:
     assert [policy.committable([last], END) for _ in range(3)] == [0, 0, 0]
 
 
-def test_digits_wait_longer() -> None:
-    """They are written at once of what takes several words to say."""
+def test_digits_wait_for_a_word_that_is_none() -> None:
+    """They may be written before all of the number is said: "20" becomes "26", and "20 6" becomes "206"."""
     policy = CommitPolicy(THRESHOLD)
-    digits = word(" 26", END - DISTANCE, SURE)
+    digits, more, plain = word(" 20", END - DISTANCE, SURE), word(" 6", END - DISTANCE, SURE), word(" рублей", END)
     assert policy.committable([digits], END) == 0
+    assert policy.committable([digits, more], END) == 0
+    assert policy.committable([digits, more, plain], END) == 2
     assert policy.committable([digits], END + round(DISTANCE * (NUMBER - 1))) == 1
 
 

@@ -20,7 +20,7 @@ LATE = 4.0
 
 
 NUMBER = 6.0
-"""Multiple of the threshold for digits that no other word follows: "26" may be written when only "двадцать" is heard."""
+"""Multiple of the threshold for digits that no word follows: "26" may be written when only "двадцать" is heard."""
 
 
 @dataclass(slots=True)
