@@ -46,6 +46,8 @@ class Engine:
         self._waiting: list[tuple[Waiting, asyncio.Future[Hypothesis]]] = []
         self._wake = threading.Condition()
         self._arrivals = 0
+        self._arrived_s: dict[int, float] = {}
+        """When each request that waits arrived, on the monotonic clock."""
         self._failures = 0
         self._max_batch = config.max_batch
         """Less than the configured one after memory has run out."""
@@ -88,7 +90,8 @@ class Engine:
                 raise ModelUnavailable("the model does not serve")
             future: asyncio.Future[Hypothesis] = self._loop.create_future()
             self._arrivals += 1
-            self._waiting.append((Waiting(request, self._arrivals, time.monotonic()), future))
+            self._arrived_s[self._arrivals] = time.monotonic()
+            self._waiting.append((Waiting(request, self._arrivals), future))
             self._wake.notify()
         return await future
 
@@ -140,15 +143,22 @@ class Engine:
                 self._waiting = [entry for entry in self._waiting if not entry[1].done()]
                 if self._waiting:
                     chosen = next_batch([waiting for waiting, _ in self._waiting], self._max_batch)
-                    if self.observer is not None:
-                        now = time.monotonic()
-                        for waiting in chosen:
-                            self.observer.observe_wait(now - waiting.since_s)
+                    self._count_waits(chosen)
                     batch = [(waiting.request, future) for waiting, future in self._waiting if waiting in chosen]
                     self._waiting = [entry for entry in self._waiting if entry[0] not in chosen]
                     return batch
                 self._wake.wait()
             return None
+
+    def _count_waits(self, chosen: list[Waiting]) -> None:
+        now = time.monotonic()
+        waited = [now - self._arrived_s.pop(waiting.arrival) for waiting in chosen]
+        # Those whose sessions went away meanwhile.
+        still = {waiting.arrival for waiting, _ in self._waiting}
+        self._arrived_s = {arrival: since for arrival, since in self._arrived_s.items() if arrival in still}
+        if self.observer is not None:
+            for seconds in waited:
+                self.observer.observe_wait(seconds)
 
     def _serve(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]]) -> None:
         assert self._model is not None

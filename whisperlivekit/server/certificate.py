@@ -1,0 +1,42 @@
+"""Takes a renewed certificate into a running server: new connections get it, live streams are left alone."""
+
+import logging
+import ssl
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 10.0
+
+
+class CertificateFiles:
+    """The certificate and key that a context was made from, watched by size and time of change."""
+
+    def __init__(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+        self._context = context
+        self._paths = (certificate, key)
+        self._seen = self._state()
+
+    def refresh(self) -> bool:
+        """Load the files if they have changed; whether they were taken. What does not load is told and waited for."""
+        state = self._state()
+        if state is None or state == self._seen:
+            return False
+        self._seen = state
+        try:
+            # First into a context of its own: a certificate without its key would break the live one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._paths)
+            self._context.load_cert_chain(*self._paths)
+        except (OSError, ssl.SSLError) as error:
+            log.error("the new certificate does not load, the old one stays: %s", error)  # noqa: TRY400
+            return False
+        log.info("took the new certificate")
+        return True
+
+    def _state(self) -> tuple[tuple[int, int], ...] | None:
+        """None while a file is missing: somebody is replacing it."""
+        try:
+            stats = [path.stat() for path in self._paths]
+        except OSError:
+            return None
+        return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
