@@ -49,7 +49,7 @@ async def transcriptions(request: Request) -> Response:
     try:
         service.guard.check_origin(request.headers.get("origin"), request.headers.get("host"))
         service.guard.check_key(request.headers, request.query_params)
-        ticket = service.admit(address)
+        ticket = service.admit(address, live=False)
     except WhisperLiveKitError as error:
         service.metrics.refused.labels(error.code).inc()
         return _error(error, session)
@@ -155,7 +155,7 @@ def _fields(form: FormData) -> tuple[UploadFile, Start, str]:
     prompt = _text(form, "prompt")
     if prompt and len(prompt) > 1000:
         raise BadMessage(f"prompt is text of {len(prompt)} characters, expected up to 1000")
-    return file, Start(check_language(language) if language else None, prompt), response_format
+    return file, Start(check_language(language) if language else None, prompt, live=False), response_format
 
 
 def _text(form: FormData, name: str) -> str | None:

@@ -16,7 +16,7 @@ from whisperlivekit.errors import ModelUnavailable, NoCapacity, ShuttingDown, Wh
 from whisperlivekit.observe import systemd
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard
-from whisperlivekit.session.admission import Admission, Ticket
+from whisperlivekit.session.admission import Admission, Ticket, Timed
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.settings import Settings
 
@@ -165,8 +165,8 @@ class Service:
 
     # ---- streams
 
-    def admit(self, address: str) -> Ticket:
-        """Let one stream or file in.
+    def admit(self, address: str, *, live: bool = True) -> Ticket:
+        """Let one stream in, or a file, which is not live.
 
         Raises:
             NoCapacity: the worker is full.
@@ -176,7 +176,7 @@ class Service:
         unavailable = self.unavailable()
         if unavailable is not None:
             raise unavailable
-        ticket = self.admission.enter(address)
+        ticket = self.admission.enter(address, live=live)
         self.served += 1
         return ticket
 
@@ -184,7 +184,8 @@ class Service:
         """A new session on this worker's engine."""
         if self._engine is None:
             raise ModelUnavailable("the model is not loaded")
-        return SessionRunner(self._engine, self._engine.detector(), self.session_config, start)
+        timed = Timed(self._engine, self.admission.pace)
+        return SessionRunner(timed, self._engine.detector(), self.session_config, start)
 
     @contextmanager
     def live(self, stream: Drained) -> Iterator[None]:

@@ -1,8 +1,18 @@
-"""Who may open a stream: counts the live ones of a worker and refuses before it would make everybody slow."""
+"""Who may open a stream: counts the live ones of a worker and refuses before it would make everybody slow.
 
-from collections import Counter
+A session has one decode in flight at most, so what a worker holds follows from two measurements: how long the model is
+busy for one decode, and how long a decode takes from its request to its answer, waiting included. From the first comes
+the number of sessions whose decodes take ``ROUND_S`` together, as if all of them spoke at once; the second says that
+the box is full whatever the reason is.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.engine.api import Recognizer
 from whisperlivekit.errors import NoCapacity
 
 CEILING = 256
@@ -11,6 +21,21 @@ CEILING = 256
 LATE_S = 5.0
 """A live stream this far behind its speaker is late. Partial results come within a second where the model keeps up."""
 
+ROUND_S = 1.5
+"""One decode for each session, one after the other, may take this long. docs/operations.md has the measurement."""
+
+SLOW_S = 1.5
+"""A decode's mean time from request to answer that says that the worker is full."""
+
+UNMEASURED = 4
+"""Streams of a worker that has not served enough yet to know what it holds."""
+
+SAMPLE = 20
+"""Decodes that make a measurement."""
+
+MEMORY_S = 10.0
+"""How long the answers that a measurement is made of are remembered."""
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:
@@ -18,6 +43,8 @@ class Ticket:
 
     admission: "Admission"
     address: str
+    live: bool = True
+    """False: a file."""
     lag_s: float = 0.0
     """How far the committed text is behind the speaker. Its holder keeps it up to date while audio comes as it is
     spoken: a file that is sent in one go is behind by nature."""
@@ -27,34 +54,110 @@ class Ticket:
         self.admission.forget(self)
 
 
-class Admission:
-    """The live streams of one worker."""
+class Pace:
+    """How fast a recognizer answers live speech: what it is asked is passed on and timed."""
 
-    def __init__(self, limit: int = 0, per_address: int = 0) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._in_flight = 0
+        self._busy_since = 0.0
+        self._busy_s = 0.0
+        self._answers: deque[tuple[float, float, float]] = deque(maxlen=SAMPLE)
+        """When, how long it took, and how long the recognizer had been busy in all by then."""
+        self._cost_s: float | None = None
+
+    @property
+    def cost_s(self) -> float | None:
+        """How long the recognizer is busy for one decode; None: too few were seen."""
+        return self._cost_s
+
+    @property
+    def turnaround_s(self) -> float:
+        """The mean time to an answer lately; 0 where there were too few."""
+        since = self._clock() - MEMORY_S
+        recent = [took for at, took, _ in self._answers if at >= since]
+        return sum(recent) / len(recent) if len(recent) * 2 >= SAMPLE else 0.0
+
+    async def time(self, recognizer: Recognizer, request: DecodeRequest) -> Hypothesis:
+        """The recognizer's answer."""
+        if not request.live:
+            return await recognizer.transcribe(request)
+        began = self._clock()
+        if not self._in_flight:
+            self._busy_since = began
+        self._in_flight += 1
+        try:
+            hypothesis = await recognizer.transcribe(request)
+        except BaseException:
+            self._note(began)
+            raise
+        self._note(began)
+        return hypothesis
+
+    def _note(self, began: float) -> None:
+        now = self._clock()
+        self._busy_s += now - self._busy_since
+        self._busy_since = now
+        self._in_flight -= 1
+        self._answers.append((now, now - began, self._busy_s))
+        if len(self._answers) == SAMPLE:
+            self._cost_s = (self._answers[-1][2] - self._answers[0][2]) / (SAMPLE - 1)
+
+
+class Timed:
+    """A Recognizer whose pace is measured."""
+
+    def __init__(self, recognizer: Recognizer, pace: Pace) -> None:
+        self._recognizer = recognizer
+        self._pace = pace
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        """See ``Recognizer``."""
+        return await self._pace.time(self._recognizer, request)
+
+
+class Admission:
+    """The streams of one worker."""
+
+    def __init__(self, limit: int = 0, per_address: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         """limit, per_address: streams at once. 0: no limit but what is measured."""
-        self._limit = limit or CEILING
+        self._limit = limit
         self._per_address = per_address
         self._tickets: set[Ticket] = set()
         self._addresses: Counter[str] = Counter()
+        self.pace = Pace(clock)
 
     @property
     def live(self) -> int:
-        """Streams that are open."""
+        """Streams and files that are open."""
         return len(self._tickets)
+
+    @property
+    def capacity(self) -> int:
+        """Streams that fit: what the operator said, or what was measured."""
+        if self._limit:
+            return self._limit
+        if self.pace.cost_s is None:
+            return UNMEASURED
+        return max(1, min(CEILING, int(ROUND_S / max(self.pace.cost_s, ROUND_S / CEILING))))
 
     @property
     def refusal(self) -> str | None:
         """Why nobody would be let in now, or None."""
-        if self.live >= self._limit:
-            return f"{self.live} streams are live, this server takes {self._limit}"
-        late = sum(ticket.lag_s > LATE_S for ticket in self._tickets)
+        # Files give way to speech, but each of them holds memory: they count like everybody.
+        if self.live >= self.capacity:
+            return f"{self.live} streams are live, this server takes {self.capacity}"
+        speakers = [ticket for ticket in self._tickets if ticket.live]
+        if len(speakers) >= 2 and self.pace.turnaround_s > SLOW_S:
+            return f"text takes {self.pace.turnaround_s:.1f} s to be recognised, {len(speakers)} streams are live"
+        late = sum(ticket.lag_s > LATE_S for ticket in speakers)
         # One late stream may be its own fault (a burst after a bad network); half of them are not.
-        if late >= 2 and late * 2 >= self.live:
-            return f"{late} of {self.live} live streams are more than {LATE_S:.0f} s late"
+        if late >= 2 and late * 2 >= len(speakers):
+            return f"{late} of {len(speakers)} live streams are more than {LATE_S:.0f} s late"
         return None
 
-    def enter(self, address: str) -> Ticket:
-        """Let one stream in.
+    def enter(self, address: str, *, live: bool = True) -> Ticket:
+        """Let one stream in; ``live`` is False for a file.
 
         Raises:
             NoCapacity: the worker is full, or this address has all it may have.
@@ -65,7 +168,7 @@ class Admission:
             raise NoCapacity(
                 f"{self._addresses[address]} streams of your address are live, this server takes {self._per_address}"
             )
-        ticket = Ticket(self, address)
+        ticket = Ticket(self, address, live)
         self._tickets.add(ticket)
         self._addresses[address] += 1
         return ticket
