@@ -55,11 +55,11 @@ def test_wss_and_a_renewal_under_a_live_stream(base_model: Path, tmp_path: Path)
     live, renewed = self_signed(tmp_path, name="live"), self_signed(tmp_path, name="renewed")
     trust = ssl.create_default_context(cafile=str(live[0]))
     samples, _ = soundfile.read(ROOT / "tests" / "data" / "phrase_3s.flac", dtype="int16")
-    env = {"WLK_SSL_CERTFILE": str(live[0]), "WLK_SSL_KEYFILE": str(live[1])}
-    with running_server(1, **env) as server:
+    with running_server(1, WLK_SSL_CERTFILE=str(live[0]), WLK_SSL_KEYFILE=str(live[1])) as server:
         assert server.ws_url.startswith("wss:")
         with websockets.sync.client.connect(server.ws_url, ssl=trust, compression=None) as socket:
             socket.send('{"type":"start","language":"ru"}')
+            assert isinstance(socket.socket, ssl.SSLSocket)
             first = socket.socket.getpeercert(binary_form=True)
             replace(live, renewed)
             deadline = time.monotonic() + 2 * LOOK_EVERY_S

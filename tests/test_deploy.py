@@ -1,0 +1,213 @@
+"""What lies in deploy/ works: nginx with real WebSockets, alert rules and dashboard with the metrics there are."""
+
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets.sync.client
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
+
+from benchmarks.serving import free_port
+from tests.certificates import self_signed
+from tests.conftest import ROOT
+from tests.server.scripted import LOUD, scripted_server
+from whisperlivekit.observe.gpu import Gpu
+from whisperlivekit.observe.metrics import Metrics, gpu_families
+
+DEPLOY = ROOT / "deploy"
+
+
+@contextmanager
+def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """The real nginx with deploy/nginx.conf, of which only addresses and files are other ones."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+    certificate, key = self_signed(folder)
+    port, plain = free_port(), free_port()
+    site = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+    for old, new in {
+        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "listen 80": f"listen 127.0.0.1:{plain}",
+        "server_name speech.example.org": "server_name localhost",
+        "/etc/letsencrypt/live/speech.example.org/fullchain.pem": str(certificate),
+        "/etc/letsencrypt/live/speech.example.org/privkey.pem": str(key),
+    }.items():
+        assert old in site, old
+        site = site.replace(old, new)
+    (folder / "site.conf").write_text(site)
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/nginx.pid; error_log stderr; worker_processes 1;\n"
+        f"events {{}}\nhttp {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
+    )
+    output = (folder / "nginx.log").open("wb")
+    process = subprocess.Popen(
+        [program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stdout=output, stderr=output
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            assert process.poll() is None, (folder / "nginx.log").read_text()
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield port, ssl.create_default_context(cafile=str(certificate))
+    finally:
+        process.terminate()
+        process.wait(10)
+        output.close()
+
+
+def test_nginx_passes_streams_files_and_refusals(tmp_path: Path) -> None:
+    """Through nginx with https: the page, a WebSocket from the page's origin, and the reason of a refusal."""
+    with scripted_server(max_sessions=1) as server, nginx(tmp_path, server.port) as (port, trust):
+        base = f"https://localhost:{port}"
+        page = httpx.get(f"{base}/", verify=trust)
+        assert page.status_code == 200
+        assert httpx.get(f"{base}/ready", verify=trust).status_code == 200
+        assert "whisperlivekit_sessions" in httpx.get(f"{base}/metrics", verify=trust).text
+        options: dict[str, Any] = {"ssl": trust, "compression": None}
+        address = f"wss://localhost:{port}/ws"
+        with websockets.sync.client.connect(address, origin=Origin(base), **options) as stream:
+            stream.send('{"type":"start"}')
+            assert json.loads(stream.recv())["type"] == "ready"
+            stream.send(LOUD)
+            # Words come while the stream is open: nothing on the way collects them.
+            kinds = {json.loads(stream.recv(timeout=5))["type"] for _ in range(2)}
+            assert kinds & {"partial", "speech_started"}
+            with pytest.raises(InvalidStatus) as refused:
+                websockets.sync.client.connect(address, origin=Origin(base), **options)
+            assert refused.value.response.status_code == 503
+            assert b"server_full" in (refused.value.response.body or b"")
+            stream.send('{"type":"stop"}')
+            with suppress(ConnectionClosed):
+                while stream.recv(timeout=5):
+                    pass
+            assert stream.close_code == 1000
+
+
+def test_nginx_passes_the_page_s_origin_check(tmp_path: Path) -> None:
+    """A page of another site is refused behind nginx as it is without."""
+    with scripted_server() as server, nginx(tmp_path, server.port) as (port, trust):
+        with pytest.raises(InvalidStatus) as refused:
+            websockets.sync.client.connect(
+                f"wss://localhost:{port}/ws", origin=Origin("https://evil.example"), ssl=trust
+            )
+        assert refused.value.response.status_code == 403
+
+
+def names_told() -> set[str]:
+    """Every series that the server can tell."""
+    metrics = Metrics()
+    told = {sample.name for family in metrics._registry.collect() for sample in family.samples} | {
+        family.name for family in metrics._registry.collect()
+    }
+    # A counter with labels has no sample yet, only its family.
+    told |= {f"{family.name}_total" for family in metrics._registry.collect() if family.type == "counter"}
+    told |= {
+        f"{family.name}{ending}"
+        for family in metrics._registry.collect()
+        if family.type == "histogram"
+        for ending in ("_bucket", "_sum", "_count")
+    }
+    gpu = Gpu(0, "GPU-0", "X", "1", 1, 1, 0.5, 50, 100.0)
+    return told | {family.name for family in gpu_families((gpu,))}
+
+
+def expressions(value: Any) -> Iterator[str]:
+    """Every PromQL expression of a dashboard."""
+    if isinstance(value, dict):
+        if isinstance(value.get("expr"), str):
+            yield value["expr"]
+        for inner in value.values():
+            yield from expressions(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from expressions(inner)
+
+
+@pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
+def test_what_is_asked_for_is_told(name: str) -> None:
+    """Dashboard and alerts name only series that exist; a renamed metric would silence them without a word."""
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    asked = set(re.findall(r"whisperlivekit_\w+", "\n".join(expressions(json.loads(text))) if "json" in name else text))
+    assert len(asked) > 8
+    assert asked <= names_told(), asked - names_told()
+
+
+def test_the_dashboard_shows_everything() -> None:
+    """Each metric stands in some panel, and no two panels have the same id or place."""
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    asked = set(re.findall(r"whisperlivekit_\w+", "\n".join(expressions(dashboard))))
+    shown = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in asked}
+    families = {family.name for family in Metrics()._registry.collect()}
+    assert families - shown == set()
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
+    assert len(places) == len(panels)
+
+
+def test_the_handbook_has_a_remedy_for_every_alert() -> None:
+    """And the alert links to it."""
+    alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
+    handbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert len(alerts) >= 8
+    for alert in alerts:
+        assert f"### {alert}\n" in handbook, alert
+
+
+def promtool(*arguments: str, told: str | None = None) -> "subprocess.CompletedProcess[str]":
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    return subprocess.run([program, *arguments], input=told, capture_output=True, text=True, check=False, cwd=DEPLOY)
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    """The rules are of Prometheus' form, and fire and rest as alerts.test.yml says."""
+    checked = promtool("check", "rules", "alerts.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tested = promtool("test", "rules", "alerts.test.yml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_prometheus_takes_the_dashboard(tmp_path: Path) -> None:
+    """Every panel asks in PromQL that can be read."""
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    rules = [
+        {"record": f"panel:{number}", "expr": text.replace("$__rate_interval", "1m").replace("$instance", ".*")}
+        for number, text in enumerate(expressions(dashboard))
+    ]
+    file = tmp_path / "panels.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
+    checked = promtool("check", "rules", str(file))
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(rules)} rules found" in checked.stdout
+
+
+def test_prometheus_takes_the_metrics() -> None:
+    """The exposition is of Prometheus' form and its names follow its customs."""
+    with scripted_server() as server:
+        server.check_alive()
+        told = httpx.get(f"{server.url}/metrics").text
+    checked = promtool("check", "metrics", told=told)
+    assert (checked.returncode, checked.stderr + checked.stdout) == (0, "")
