@@ -59,7 +59,6 @@ def on_starting(_: Any) -> None:
     import logging
 
     log = logging.getLogger("whisperlivekit.start")
-    logs.put_aside_if_large(_log_file)
     _empty(Path(_metrics_folder))
     log.info("%s", gpu.describe())
     try:

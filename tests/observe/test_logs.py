@@ -4,11 +4,14 @@ import io
 import json
 import logging
 import logging.config
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from whisperlivekit.observe import logs
 
 
@@ -74,16 +77,70 @@ def test_addresses_with_keys_are_not_logged() -> None:
     assert stream.getvalue() == ""
 
 
-def test_a_large_file_is_put_aside(tmp_path: Path) -> None:
-    """At most one old file; a small or missing one stays as it is."""
+def test_old_files_move_up(tmp_path: Path) -> None:
+    """The newest is .1, and no more are kept than said."""
     file = tmp_path / "server.log"
-    logs.put_aside_if_large(file, 3)
-    for content in ("1234", "5678", "9"):
-        file.write_text(content)
-        logs.put_aside_if_large(file, 3)
-    assert file.read_text() == "9"
-    assert {path.name for path in tmp_path.iterdir()} == {"server.log", "server.log.1"}
-    assert (tmp_path / "server.log.1").read_text() == "5678"
+    for number in range(logs.KEPT_FILES + 3):
+        file.write_text(str(number))
+        logs.put_aside(file)
+    assert not file.exists()
+    assert (tmp_path / "server.log.1").read_text() == str(logs.KEPT_FILES + 2)
+    assert len(list(tmp_path.iterdir())) == logs.KEPT_FILES
+
+
+MANY_WORKERS = """
+import logging, os, sys
+from whisperlivekit.observe.logs import LogFile
+handler = LogFile(sys.argv[1], limit_bytes=1200)
+log = logging.getLogger()
+log.addHandler(handler)
+for worker in range(3):
+    if os.fork() == 0:
+        for number in range(100):
+            log.warning("worker %d line %03d", worker, number)
+        os._exit(0)
+for worker in range(3):
+    os.wait()
+"""
+
+
+def test_several_processes_share_a_file_that_is_put_aside(tmp_path: Path) -> None:
+    """No line is lost or torn when one of them puts the file aside, and the files stay small."""
+    file = tmp_path / "server.log"
+    subprocess.run([sys.executable, "-c", MANY_WORKERS, str(file)], cwd=ROOT, check=True)
+    files = [path for path in tmp_path.iterdir() if path.name.startswith("server.log")]
+    assert 2 < len(files) <= logs.KEPT_FILES + 1
+    # Lines are short of the limit, but each process may write one after another has found the file too large.
+    assert all(path.stat().st_size < 1200 + 10 * 30 for path in files)
+    lines = sorted(line for path in files for line in path.read_text().splitlines())
+    assert lines == [f"worker {worker} line {number:03d}" for worker in range(3) for number in range(100)]
+
+
+def test_a_full_disk_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines that cannot be written are lost, which is said once, and later lines are written when there is room."""
+    file = tmp_path / "server.log"
+    file.symlink_to("/dev/full")  # every write says ENOSPC
+    handler = logs.LogFile(str(file))
+    log = logging.getLogger("full")
+    log.addHandler(handler)
+    log.propagate = False
+    for _ in range(100):
+        log.warning("a line")
+    told = capsys.readouterr().err
+    assert told.count("lines are missing") == 1
+    assert "No space left on device" in told
+    assert "Traceback" not in told
+    file.unlink()
+    log.warning("room again")
+    handler.close()
+    log.removeHandler(handler)
+    assert file.read_text() == "room again\n"
+
+
+def test_a_folder_that_is_gone_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logs.LogFile(str(tmp_path / "gone" / "server.log"))
+    handler.handle(logging.makeLogRecord({"msg": "a line"}))
+    assert "No such file or directory" in capsys.readouterr().err
 
 
 def test_a_file_gets_the_lines_too(tmp_path: Path) -> None:

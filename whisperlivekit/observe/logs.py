@@ -3,11 +3,15 @@
 What people said is logged at DEBUG only.
 """
 
+import fcntl
 import json
 import logging
 import logging.config
+import logging.handlers
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +20,12 @@ from typing import Any
 _session: ContextVar[str] = ContextVar("session", default="")
 
 MAX_FILE_BYTES = 20 * 1024 * 1024
-"""A log file that is larger at start is put aside as ``.1``, where the last one is overwritten."""
+"""A log file that is larger is put aside as ``.1``, and those before it move up by one."""
+
+KEPT_FILES = 5
+"""Old files beside the one that is written: with it, 120 MB at most."""
+
+COMPLAIN_EVERY_S = 60.0
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "session", "taskName"}
 
@@ -78,20 +87,66 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
+class LogFile(logging.handlers.WatchedFileHandler):
+    """A file that several processes append to, that is put aside when it is large, and whose trouble stops nobody.
+
+    Whoever finds the file too large renames it, under a lock; the others see at their next line that it was moved.
+    """
+
+    def __init__(self, filename: str, limit_bytes: int = MAX_FILE_BYTES) -> None:
+        super().__init__(filename, encoding="utf-8", delay=True)
+        self._path = Path(filename)
+        self._limit_bytes = limit_bytes
+        self._complained_s = -COMPLAIN_EVERY_S
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._is_large():
+                self._put_aside()
+            super().emit(record)
+        except OSError:  # a folder that is gone, a disk that is full
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's form)
+        """A line is lost, which is said once a minute: a full disk must cost no stream."""
+        error = sys.exc_info()[1]
+        # What could not be written stays in the stream's buffer: a new stream begins with the next line.
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+        now = time.monotonic()
+        if now - self._complained_s < COMPLAIN_EVERY_S:
+            return
+        self._complained_s = now
+        with suppress(OSError):  # then there is nobody to be told
+            sys.stderr.write(f"whisperlivekit: lines are missing in {self._path}: {error}\n")
+
+    def _is_large(self) -> bool:
+        try:
+            return self._path.stat().st_size > self._limit_bytes
+        except OSError:
+            return False
+
+    def _put_aside(self) -> None:
+        with self._path.with_name(f".{self._path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._is_large():  # not if a sibling was quicker
+                put_aside(self._path)
+
+
 def config(level: str, log_format: str, file: Path | None = None) -> dict[str, Any]:
     """A configuration for ``logging.config.dictConfig``: standard error and, with ``file``, that file too.
 
-    Several processes append to the file; it may be moved away while they run (logrotate).
+    Several processes append to the file; see ``LogFile``.
     """
     handlers: dict[str, Any] = {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["session"]},
     }
     if file is not None:
         handlers["file"] = {
-            "class": "logging.handlers.WatchedFileHandler",
+            "()": LogFile,
             "filename": str(file),
-            "encoding": "utf-8",
-            "delay": True,
             "formatter": "line",
             "filters": ["session"],
         }
@@ -127,10 +182,12 @@ def configure(level: str, log_format: str, file: Path | None = None) -> None:
     logging.config.dictConfig(config(level, log_format, file))
 
 
-def put_aside_if_large(file: Path, limit_bytes: int = MAX_FILE_BYTES) -> None:
-    """Keep the log folder small on machines without logrotate: at most this file and one before it."""
-    if file.exists() and file.stat().st_size > limit_bytes:
-        file.replace(file.with_name(f"{file.name}.1"))
+def put_aside(file: Path) -> None:
+    """``file`` becomes ``file.1``, ``.1`` becomes ``.2`` and so on; the oldest goes."""
+    numbered = [file, *(file.with_name(f"{file.name}.{number}") for number in range(1, KEPT_FILES + 1))]
+    for older, newer in zip(reversed(numbered[1:]), reversed(numbered[:-1]), strict=True):
+        if newer.exists():
+            newer.replace(older)
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
