@@ -1,0 +1,269 @@
+"""How many speakers one server holds: the same speech in N sessions at once, from N = 1 up until it is too late.
+
+    python -m benchmarks.load --json benchmarks/results/load.json                     # starts a server of its own
+    python -m benchmarks.load --url ws://127.0.0.1:9000/asr --protocol whisperlivekit --json other.json
+    python -m benchmarks.load --plot benchmarks/results/load.svg benchmarks/results/load.json other.json
+
+It ends with the first N whose worst session's p95 commit latency is above ``--limit-s``, or to which the server says
+no. Sessions begin a part of a decode's step apart, so that they do not all want their decode at the same moment.
+Latencies are the worst session's; see benchmarks/README.md for how they are measured. CPU, memory and GPU are the
+server's, from the first session's start until the last one is done; the players' own CPU time is beside it, because on
+the same machine it is missing to the server.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from benchmarks.client import Dialect, Native, Recording, Sound, StreamFailed, WhisperLiveKit, play
+from benchmarks.live import Meter, figures, server_on_port
+from benchmarks.scoring import TimedWord, summarise
+from benchmarks.serving import running_server
+from benchmarks.speech import read_speech
+from whisperlivekit.observe.gpu import NoGpu, read_gpus
+
+STAGGER_S = 0.37
+"""About three quarters of a step."""
+
+COLUMNS = {
+    "sessions": "N",
+    "served": "served",
+    "wer": "WER",
+    "worst_wer": "worst",
+    "commit_p50_s": "commit p50",
+    "commit_p95_s": "p95",
+    "partial_p50_s": "partial p50",
+    "partial_p95_s": "p95",
+    "cpu_cores": "CPU cores",
+    "client_cores": "client",
+    "rss_mb": "RSS MB",
+    "gpu_busy": "GPU",
+    "gpu_mb": "GPU MB",
+}
+
+
+@dataclass(slots=True)
+class GpuMeter:
+    """Use and memory of the busiest GPU, where there is one."""
+
+    present: bool = True
+    uses: list[float] | None = None
+    peak_mb: float = 0.0
+
+    async def watch(self) -> None:
+        """Looks again and again until cancelled, or once where there is no GPU."""
+        self.uses = []
+        while self.present:
+            try:
+                gpus = read_gpus()
+            except NoGpu:
+                self.present = False
+                return
+            self.uses.append(max(gpu.utilization or 0.0 for gpu in gpus))
+            self.peak_mb = max(self.peak_mb, *(gpu.memory_used_bytes / 2**20 for gpu in gpus))
+            await asyncio.sleep(0.2)
+
+    @property
+    def busy(self) -> float | None:
+        """Share of the time in which a kernel ran; None without a GPU."""
+        return statistics.fmean(self.uses) if self.present and self.uses else None
+
+
+async def play_all(
+    url: str, sound: Sound, sessions: int, *, protocol: str, language: str, stagger_s: float
+) -> tuple[list[Recording], list[str]]:
+    """What each session saw, and why the others were refused or given up."""
+
+    async def one(number: int) -> Recording | str:
+        await asyncio.sleep(number * stagger_s)
+        dialect: Dialect = Native(sound.rate, language=language) if protocol == "native" else WhisperLiveKit()
+        try:
+            return await play(url, dialect, sound)
+        except InvalidStatus as refused:
+            return f"HTTP {refused.response.status_code}"
+        except (StreamFailed, ConnectionClosed, OSError, TimeoutError) as failed:
+            return str(failed)
+
+    ended = await asyncio.gather(*(one(number) for number in range(sessions)))
+    return [one for one in ended if isinstance(one, Recording)], [one for one in ended if isinstance(one, str)]
+
+
+async def measure(
+    url: str, sound: Sound, words: list[TimedWord], sessions: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One row."""
+    pid = server_on_port(urllib.parse.urlsplit(url).port or 80)
+    meter = Meter(pid) if pid is not None else None
+    gpu = GpuMeter()
+    own = psutil.Process().cpu_times()
+    began = time.monotonic()
+    watching = [asyncio.create_task(one.watch()) for one in (meter, gpu) if one]
+    recordings, failures = await play_all(
+        url, sound, sessions, protocol=options.protocol, language=options.language, stagger_s=options.stagger_s
+    )
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    took = time.monotonic() - began
+    now = psutil.Process().cpu_times()
+    row: dict[str, Any] = {"sessions": sessions, "served": len(recordings), "failures": failures}
+    if recordings:
+        every = [figures(recording, words, sound) for recording in recordings]
+        row |= summarise(every)["worst"]
+        row["worst_wer"] = row["wer"]
+        row["wer"] = statistics.fmean(one["wer"] or 0.0 for one in every)
+    row["cpu_cores"] = meter.cpu_s / took if meter else None
+    row["client_cores"] = (now.user + now.system - own.user - own.system) / took
+    row["rss_mb"] = meter.peak_rss_mb if meter else None
+    row["gpu_busy"] = gpu.busy
+    row["gpu_mb"] = gpu.peak_mb if gpu.present else None
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def over(row: dict[str, Any], limit_s: float) -> bool:
+    """This is more than the server holds."""
+    return row["served"] < row["sessions"] or (row.get("commit_p95_s") or float("inf")) > limit_s
+
+
+@contextmanager
+def server_for(options: argparse.Namespace) -> Iterator[str]:
+    """The address of a server: the one that runs, or one of our own with one worker and no measured admission."""
+    if options.url:
+        yield options.url
+        return
+    settings = dict(pair.partition("=")[::2] for pair in options.set)
+    # What is measured here is where admission has to say no.
+    with running_server(1, **{"WLK_MAX_SESSIONS": "256", **settings}) as server:
+        yield server.ws_url
+
+
+def machine() -> str:
+    """The processor, its cores, the memory and the GPUs."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    try:
+        gpus = "".join(f", {gpu.name}" for gpu in read_gpus())
+    except NoGpu:
+        gpus = ""
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}, {memory:.0f} GiB{gpus}"
+
+
+def heading() -> str:
+    return "| " + " | ".join(COLUMNS.values()) + " |\n|" + "---|" * len(COLUMNS)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as Markdown."""
+    cells = [row.get(name) for name in COLUMNS]
+    return "| " + " | ".join("-" if c is None else f"{c:.3g}" if isinstance(c, float) else str(c) for c in cells) + " |"
+
+
+def plot(results: Sequence[dict[str, Any]], path: Path, limit_s: float) -> None:
+    """Commit latency and word errors against the number of sessions, one pair of lines for each result."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    # The same figures shall give the same file.
+    mpl.rcParams["svg.hashsalt"] = "load"
+    figure, (latency, errors) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for number, result in enumerate(results):
+        rows = [row for row in result["rows"] if row.get("commit_p95_s") is not None]
+        at = [row["sessions"] for row in rows]
+        colour = f"C{number}"
+        latency.plot(at, [row["commit_p95_s"] for row in rows], "o-", color=colour, label=f"{result['name']}, p95")
+        latency.plot(at, [row["commit_p50_s"] for row in rows], "o:", color=colour, label=f"{result['name']}, p50")
+        errors.plot(at, [row["worst_wer"] for row in rows], "o-", color=colour, label=result["name"])
+    latency.axhline(limit_s, color="grey", linewidth=0.8)
+    latency.set(xlabel="sessions at once", ylabel="commit latency of the worst session, s", yscale="log")
+    errors.set(xlabel="sessions at once", ylabel="word error rate of the worst session", ylim=(0, None))
+    for axes in (latency, errors):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole measurement; prints each row when it is there."""
+    sound, words = read_speech(options.audio, options.seconds)
+    result: dict[str, Any] = {
+        "name": options.name,
+        "machine": machine(),
+        "command": shlex.join(["python", "-m", "benchmarks.load", *sys.argv[1:]]),
+        "audio": f"{options.audio.name}, {sound.seconds:.1f} s, {len(words)} words",
+        "rows": [],
+    }
+    print(f"{result['machine']}; {result['audio']}\n{heading()}")
+    with server_for(options) as url:
+        for sessions in options.sessions:
+            row = asyncio.run(measure(url, sound, words, sessions, options))
+            result["rows"].append(row)
+            print(line(row), *row["failures"][:1], flush=True)
+            if over(row, options.limit_s):
+                break
+    return result
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="a server that runs; without it one is started: base on the CPU, one worker")
+    parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="for the server started")
+    parser.add_argument("--protocol", choices=["native", "whisperlivekit"], default="native")
+    parser.add_argument("--language", default="ru")
+    parser.add_argument("--name", default="this server", help="in the plot")
+    parser.add_argument("--audio", type=Path, default=Path("benchmarks/material/long.flac"))
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the audio, in each session")
+    parser.add_argument("--sessions", type=numbers, default=list(range(1, 65)), help="1,2,4,...; default: each N")
+    parser.add_argument("--limit-s", type=float, default=3.0, help="p95 commit latency that is too late")
+    parser.add_argument("--stagger-s", type=float, default=STAGGER_S)
+    parser.add_argument("--json", type=Path, help="write the result here; rows of other N that are there are kept")
+    parser.add_argument("--plot", type=Path, help="measure nothing: draw these results")
+    parser.add_argument("results", type=Path, nargs="*")
+    options = parser.parse_args()
+    if options.plot:
+        plot([json.loads(path.read_text(encoding="utf-8")) for path in options.results], options.plot, options.limit_s)
+        return
+    result = run(options)
+    if options.json:
+        if options.json.is_file():
+            result = merge(json.loads(options.json.read_text(encoding="utf-8")), result)
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A long measurement can be made in parts: new rows take the place of old ones of the same N."""
+    if (old["machine"], old["audio"]) != (new["machine"], new["audio"]):
+        return new
+    rows = {row["sessions"]: row for row in [*old["rows"], *new["rows"]]}
+    return {**new, "rows": [rows[sessions] for sessions in sorted(rows)]}
+
+
+if __name__ == "__main__":
+    main()
