@@ -13,8 +13,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Download, Page, Playwright, expect, sync_playwright
 
 from benchmarks.scoring import count_errors
-from tests.browser.scripted_server import ScriptedServer, Visit
 from benchmarks.serving import running_server
+from tests.browser.scripted_server import ScriptedServer, Visit
+from tests.server.scripted import scripted_server
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -470,3 +471,20 @@ def test_works_by_keyboard_alone(open_page: Open) -> None:
         page.keyboard.press("Enter")
         expect(page.locator("#state")).to_have_text("Запись закончена")
         expect(page.locator("#log")).to_have_attribute("aria-live", "polite")
+
+
+def test_status_says_how_the_server_is(open_page: Open) -> None:
+    """Without a reload: that all is well, who speaks, that the server is full, and that it does not answer any more."""
+    with scripted_server(max_sessions=1, gunicorn_workers=1) as server:
+        page = open_page(f"{server.url}/status")
+        verdict = page.locator("#verdict")
+        expect(verdict).to_have_text("Всё в порядке: сервер принимает запись.")
+        expect(page.locator("#facts")).to_contain_text("Сейчас говорят0")
+        page.get_by_role("button", name="Eng").click()
+        expect(verdict).to_have_text("All is well: the server takes recordings.")
+        with server.connect() as socket:
+            socket.send('{"type":"start"}')
+            socket.recv()
+            expect(verdict).to_have_text("It works at its limit: no new recordings for now.", timeout=10_000)
+            expect(page.locator("#facts")).to_contain_text("Speaking now1")
+    expect(verdict).to_have_text("The server does not answer.", timeout=10_000)

@@ -1,0 +1,291 @@
+/**
+ * What /metrics tells a program, in plain words for a person: parsing, arithmetic and texts, without a page.
+ *
+ * Rates and percentiles are of the time between two readings; the first reading alone gives those since the start.
+ *
+ * @typedef {"ru" | "en"} Language
+ * @typedef {"good" | "warn" | "bad" | "wait"} Tone
+ * @typedef {{name: string, labels: Record<string, string>, value: number}} Sample
+ * @typedef {{samples: Sample[], atS: number}} Reading
+ */
+
+const PREFIX = "whisperlivekit_";
+
+/** Seconds that text may be behind before the page says so. */
+const LATE_S = 5;
+
+/** @type {Record<Language, Record<string, string>>} */
+export const STATUS_TEXTS = {
+  ru: {
+    title: "Состояние сервера",
+    "verdict.good": "Всё в порядке: сервер принимает запись.",
+    "verdict.busy": "Работает, но текст отстаёт от речи: сервер перегружен.",
+    "verdict.full": "Работает на пределе: новых записей пока не принимает.",
+    "verdict.workers": "Работает не в полную силу: готово процессов {ready} из {workers}.",
+    "verdict.loading": "Запускается: модель загружается.",
+    "verdict.draining": "Останавливается: дописывает начатое.",
+    "verdict.failed": "Не работает: модель не загружена. Причина в журнале сервера.",
+    "verdict.unreachable": "Сервер не отвечает.",
+    "fact.sessions": "Сейчас говорят",
+    "fact.workers": "Процессы с моделью",
+    "fact.model": "Модель",
+    "fact.up": "Работает",
+    "fact.partial": "Слово появляется через",
+    "fact.commit": "Слово окончательно через",
+    "fact.busy": "Занятость модели",
+    "fact.audio": "Звук за всё время",
+    "fact.ended": "Записей закончено",
+    "fact.resumed": "Продолжено после обрыва",
+    "fact.refused": "Отказано",
+    "fact.errors": "С ошибкой сервера",
+    "fact.gap": "Не распознано звука",
+    "fact.gpu": "Видеокарта {gpu}",
+    "value.of": "{ready} из {workers}",
+    "value.latency": "{p50} с обычно, {p95} с в худших 5 %",
+    "value.none": "пока никто не говорит",
+    "value.share": "{percent} %",
+    "value.audio": "{audio}, из них речь {percent} %",
+    "value.seconds": "{seconds} с",
+    "value.gpu": "{name}: загрузка {load}, память {used} из {total} ГБ, {temperature}, {power}",
+    "value.model": "{model}, {device}, {compute_type}, версия {version}",
+    "value.unknown": "нет данных",
+    "time.d": "{days} дн {hours} ч",
+    "time.h": "{hours} ч {minutes} мин",
+    "time.m": "{minutes} мин {seconds} с",
+    age: "Обновлено {time}. Обновляется каждые {seconds} с.",
+  },
+  en: {
+    title: "State of the server",
+    "verdict.good": "All is well: the server takes recordings.",
+    "verdict.busy": "It works, but text is behind the speech: the server has too much to do.",
+    "verdict.full": "It works at its limit: no new recordings for now.",
+    "verdict.workers": "It works at part of its strength: {ready} of {workers} processes are ready.",
+    "verdict.loading": "Starting: the model is loading.",
+    "verdict.draining": "Stopping: finishing what was begun.",
+    "verdict.failed": "It does not work: the model is not loaded. The reason is in the server's log.",
+    "verdict.unreachable": "The server does not answer.",
+    "fact.sessions": "Speaking now",
+    "fact.workers": "Processes with a model",
+    "fact.model": "Model",
+    "fact.up": "Up for",
+    "fact.partial": "A word is shown after",
+    "fact.commit": "A word is final after",
+    "fact.busy": "Model busy",
+    "fact.audio": "Audio in all",
+    "fact.ended": "Recordings ended",
+    "fact.resumed": "Resumed after a break",
+    "fact.refused": "Refused",
+    "fact.errors": "By the server's fault",
+    "fact.gap": "Audio not transcribed",
+    "fact.gpu": "GPU {gpu}",
+    "value.of": "{ready} of {workers}",
+    "value.latency": "{p50} s as a rule, {p95} s in the worst 5 %",
+    "value.none": "nobody has spoken yet",
+    "value.share": "{percent} %",
+    "value.audio": "{audio}, {percent} % of it speech",
+    "value.seconds": "{seconds} s",
+    "value.gpu": "{name}: load {load}, memory {used} of {total} GB, {temperature}, {power}",
+    "value.model": "{model}, {device}, {compute_type}, version {version}",
+    "value.unknown": "no data",
+    "time.d": "{days} d {hours} h",
+    "time.h": "{hours} h {minutes} min",
+    "time.m": "{minutes} min {seconds} s",
+    age: "As of {time}. Every {seconds} s.",
+  },
+};
+
+/**
+ * @param {Language} language
+ * @param {string} key
+ * @param {Record<string, string | number>} [parameters]
+ */
+export function say(language, key, parameters = {}) {
+  return STATUS_TEXTS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(parameters[name]));
+}
+
+/**
+ * Prometheus' text format, as far as the server writes it.
+ *
+ * @param {string} text
+ * @returns {Sample[]}
+ */
+export function parse(text) {
+  const samples = [];
+  for (const line of text.split("\n")) {
+    const match = /^(\w+)(?:\{(.*)\})? (\S+)/.exec(line);
+    if (line.startsWith("#") || match === null) continue;
+    /** @type {Record<string, string>} */
+    const labels = {};
+    for (const [, name, value] of (match[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) {
+      labels[name] = value.replace(/\\(.)/g, (_, letter) => (letter === "n" ? "\n" : letter));
+    }
+    const value = match[3] === "+Inf" ? Infinity : Number(match[3]);
+    samples.push({ name: match[1].replace(PREFIX, ""), labels, value });
+  }
+  return samples;
+}
+
+/**
+ * @param {Sample[]} samples
+ * @param {string} name
+ * @param {(labels: Record<string, string>) => boolean} [chosen]
+ */
+export function sum(samples, name, chosen = () => true) {
+  return samples.filter((sample) => sample.name === name && chosen(sample.labels)).reduce((total, { value }) => total + value, 0);
+}
+
+/**
+ * A percentile of what was observed between two readings, in the middle of its bucket's upper half; null: nothing was.
+ *
+ * @param {Sample[]} now
+ * @param {Sample[]} before
+ * @param {string} name
+ * @param {number} share 0.95 for p95
+ */
+export function percentile(now, before, name, share) {
+  /** @type {Map<number, number>} */
+  const counts = new Map();
+  for (const [samples, sign] of /** @type {const} */ ([[now, 1], [before, -1]])) {
+    for (const { name: other, labels, value } of samples) {
+      if (other !== `${name}_bucket`) continue;
+      const edge = labels.le === "+Inf" ? Infinity : Number(labels.le);
+      counts.set(edge, (counts.get(edge) ?? 0) + sign * value);
+    }
+  }
+  const edges = [...counts.keys()].sort((a, b) => a - b);
+  const total = counts.get(Infinity) ?? 0;
+  if (total <= 0) return null;
+  let below = 0;
+  let low = 0;
+  for (const edge of edges) {
+    const count = counts.get(edge) ?? 0;
+    if (count >= share * total) {
+      if (edge === Infinity) return low;
+      return low + ((edge - low) * (share * total - below)) / (count - below);
+    }
+    [below, low] = [count, edge];
+  }
+  return low;
+}
+
+/**
+ * Everything the page shows.
+ *
+ * @param {Reading | null} now null: the server does not answer
+ * @param {Reading | null} before an earlier reading
+ * @param {{status: string} | null} ready what /ready says
+ * @param {Language} language
+ * @returns {{tone: Tone, verdict: string, facts: [string, string][]}}
+ */
+export function summarise(now, before, ready, language) {
+  if (now === null) return { tone: "bad", verdict: say(language, "verdict.unreachable"), facts: [] };
+  const { samples } = now;
+  // Counters that went back belong to a server that was started again.
+  const restarted = before !== null && sum(samples, "audio_seconds_total") < sum(before.samples, "audio_seconds_total");
+  const earlier = before === null || restarted ? [] : before.samples;
+  const figures = {
+    ready: sum(samples, "ready_workers"),
+    workers: sum(samples, "workers"),
+    late: percentile(samples, earlier, "lag_seconds", 0.95),
+  };
+  const { tone, key } = judge(figures, ready?.status ?? "failed");
+  return { tone, verdict: say(language, key, figures), facts: facts(samples, earlier, now, before, figures, language) };
+}
+
+/**
+ * @param {{ready: number, workers: number, late: number | null}} figures
+ * @param {string} status
+ * @returns {{tone: Tone, key: string}}
+ */
+function judge({ ready, workers, late }, status) {
+  if (status === "loading" && ready === 0) return { tone: "wait", key: "verdict.loading" };
+  if (status === "draining") return { tone: "wait", key: "verdict.draining" };
+  if (ready === 0) return { tone: "bad", key: "verdict.failed" };
+  if (status === "full") return { tone: "warn", key: "verdict.full" };
+  if (late !== null && late > LATE_S) return { tone: "warn", key: "verdict.busy" };
+  if (ready < workers) return { tone: "warn", key: "verdict.workers" };
+  return { tone: "good", key: "verdict.good" };
+}
+
+/**
+ * @param {Sample[]} samples
+ * @param {Sample[]} earlier
+ * @param {Reading} now
+ * @param {Reading | null} before
+ * @param {{ready: number, workers: number}} figures
+ * @param {Language} language
+ * @returns {[string, string][]}
+ */
+function facts(samples, earlier, now, before, { ready, workers }, language) {
+  const text = (/** @type {string} */ key, /** @type {Record<string, string | number>} */ parameters = {}) =>
+    say(language, key, parameters);
+  const count = (/** @type {number} */ value) => Math.round(value).toLocaleString(language);
+  const latency = (/** @type {string} */ name) => {
+    // What was said lately, or, where nobody speaks, since the start.
+    const base = percentile(samples, earlier, name, 0.5) === null ? [] : earlier;
+    const [p50, p95] = [0.5, 0.95].map((share) => percentile(samples, base, name, share));
+    if (p50 === null || p95 === null) return text("value.none");
+    return text("value.latency", { p50: p50.toFixed(1), p95: p95.toFixed(1) });
+  };
+  const info = samples.find(({ name, value }) => name === "info" && value === 1)?.labels;
+  const started = samples.find(({ name }) => name === "start_time_seconds")?.value;
+  const audio = sum(samples, "audio_seconds_total");
+  const speech = sum(samples, "speech_seconds_total");
+  const spent = sum(samples, "decode_stage_seconds_total") - sum(earlier, "decode_stage_seconds_total");
+  const passed = now.atS - (earlier.length > 0 && before !== null ? before.atS : started ?? now.atS);
+  const faults = ["internal_error", "decode_failed", "model_unavailable"];
+  /** @type {[string, string][]} */
+  const told = [
+    [text("fact.sessions"), count(sum(samples, "sessions"))],
+    [text("fact.partial"), latency("partial_latency_seconds")],
+    [text("fact.commit"), latency("commit_latency_seconds")],
+    [text("fact.busy"), passed > 0 && ready > 0 ? share(spent / passed / ready, text) : text("value.unknown")],
+    [text("fact.workers"), text("value.of", { ready, workers })],
+    [text("fact.model"), info === undefined ? text("value.unknown") : text("value.model", info)],
+    [text("fact.up"), started === undefined ? text("value.unknown") : duration(now.atS - started, text)],
+    [text("fact.audio"), text("value.audio", { audio: duration(audio, text), percent: Math.round(audio > 0 ? (100 * speech) / audio : 0) })],
+    [text("fact.gap"), text("value.seconds", { seconds: count(sum(samples, "gap_seconds_total")) })],
+    [text("fact.ended"), count(sum(samples, "sessions_closed_total"))],
+    [text("fact.errors"), count(sum(samples, "sessions_closed_total", ({ code }) => faults.includes(code)))],
+    [text("fact.resumed"), count(sum(samples, "sessions_resumed_total"))],
+    [text("fact.refused"), count(sum(samples, "sessions_refused_total"))],
+  ];
+  for (const { labels } of samples.filter(({ name }) => name === "gpu_memory_total_bytes")) {
+    const of = (/** @type {string} */ name) => samples.find((sample) => sample.name === `gpu_${name}` && sample.labels.gpu === labels.gpu)?.value;
+    const load = of("utilization_ratio");
+    const temperature = of("temperature_celsius");
+    const power = of("power_watts");
+    told.push([
+      text("fact.gpu", { gpu: labels.gpu }),
+      text("value.gpu", {
+        name: labels.name,
+        load: load === undefined ? text("value.unknown") : share(load, text),
+        used: ((of("memory_used_bytes") ?? 0) / 2 ** 30).toFixed(1),
+        total: ((of("memory_total_bytes") ?? 0) / 2 ** 30).toFixed(1),
+        temperature: temperature === undefined ? "– °C" : `${Math.round(temperature)} °C`,
+        power: power === undefined ? "– W" : `${Math.round(power)} W`,
+      }),
+    ]);
+  }
+  return told;
+}
+
+/**
+ * @param {number} ratio
+ * @param {(key: string, parameters: Record<string, number>) => string} text
+ */
+function share(ratio, text) {
+  return text("value.share", { percent: Math.round(100 * ratio) });
+}
+
+/**
+ * @param {number} seconds
+ * @param {(key: string, parameters: Record<string, number>) => string} text
+ */
+function duration(seconds, text) {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = { days: Math.floor(whole / 86400), hours: Math.floor(whole / 3600), minutes: Math.floor(whole / 60), seconds: whole % 60 };
+  if (parts.days > 0) return text("time.d", { ...parts, hours: parts.hours % 24 });
+  if (parts.hours > 0) return text("time.h", { ...parts, minutes: parts.minutes % 60 });
+  return text("time.m", parts);
+}
