@@ -47,6 +47,11 @@ closures inside words."""
 UNHEARD_S = 0.8
 """Audio after the last known word, post-roll included, that is long enough for another word."""
 
+ADVANCE = to_samples(0.2)
+"""The least by which a window moves to the last word of a decoder that stopped early: each time costs a decode."""
+
+MILLISECOND = to_samples(0.001)
+
 MAX_ATTEMPTS = 2
 """Decodes of one final window before its audio is given up as a gap."""
 
@@ -206,6 +211,9 @@ class Session:
         elif not utterance.tail and self._start_afresh(utterance, request):
             return
         utterance.settled = self._covers_end(utterance, request)
+        if utterance.settled and self._goes_on(utterance, audio_end):
+            self._settle()
+            return
         if not (utterance.settled and utterance.state is UtteranceState.ENDED):
             self._commit(utterance, self._policy.committable(utterance.tail, audio_end))
             self._show_partial(utterance)
@@ -382,16 +390,19 @@ class Session:
         """Move the window forward when enough of it is committed, or when it is as long as a decode can be."""
         if len(utterance.anchors) > self._config.window_words:
             utterance.anchors = utterance.anchors[-self._config.anchor_words :]
+            # A client, which is told milliseconds, cannot know on which side of the start a shorter word lies.
+            while len(utterance.anchors) > 1 and utterance.anchors[0].end - utterance.anchors[0].start < MILLISECOND:
+                del utterance.anchors[0]
             utterance.context = None
             # A client that resumes with nonsense may have put a word far beyond the audio.
             utterance.window_start = max(utterance.window_start, min(utterance.anchors[0].start, audio_end))
         if audio_end - utterance.window_start < self._longest:
             return
         # Nothing was certain for the length of a whole window: what the decoder gave is the best there will be.
+        heard_to = utterance.heard_to
         self._commit(utterance, len(utterance.tail))
-        utterance.anchors = []
-        utterance.context = None
-        utterance.window_start = audio_end
+        stopped_early = utterance.window_start + ADVANCE <= heard_to < audio_end - self._unheard
+        self._move_window(utterance, heard_to if stopped_early else audio_end)
 
     def _settle(self) -> None:
         """Finish what can be finished: ended utterances, flushes, the stream; then say how far we are."""
@@ -436,6 +447,28 @@ class Session:
             utterance.window_start = max(utterance.window_start, utterance.anchors[-1].end)
             utterance.anchors = []
         return True
+
+    def _goes_on(self, utterance: Utterance, audio_end: int) -> bool:
+        """Whether there is speech after the last word of a hypothesis that should be the last one. In a long window,
+        as a client that catches up brings it, the decoder may take a pause for the end: then the rest is decoded alone.
+        """
+        speech_end = utterance.speech_end if utterance.state is UtteranceState.ENDED else self._gate.speech_end
+        heard_to = utterance.heard_to
+        unheard = min(speech_end, audio_end) - heard_to
+        if not utterance.tail or unheard <= self._unheard or heard_to - utterance.window_start < ADVANCE:
+            return False
+        self._commit(utterance, len(utterance.tail))
+        self._policy.reset()
+        self._move_window(utterance, heard_to)
+        utterance.decoded_to = utterance.window_start
+        utterance.settled = False
+        return True
+
+    def _move_window(self, utterance: Utterance, to: int) -> None:
+        """Forward, without anything that was heard before."""
+        utterance.anchors = []
+        utterance.context = None
+        utterance.window_start = max(utterance.window_start, to)
 
     def _keep_context(self, utterance: Utterance) -> None:
         """Keep the end of a finished utterance, if it is known well enough to be a help, for the next one."""

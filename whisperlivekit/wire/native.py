@@ -37,6 +37,10 @@ MAX_STREAM_S = 10_000_000.0
 """Times beyond (115 days) are a client's mistake; sample positions below it are exact in JavaScript too."""
 
 
+_ROUNDING = 8
+"""Samples by which a time in milliseconds may be wrong."""
+
+
 class _ClientMessage(BaseModel):
     # Strict, and nothing unknown: a misspelt option must not be lost in silence.
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -63,7 +67,11 @@ class _ResumeMessage(_ClientMessage):
     context: str = Field(default="", max_length=500, description="text of up to 500 characters")
 
     def resume(self) -> Resume:
-        return Resume(self.session, self.position, tuple(word.word() for word in self.words), self.context)
+        words = [word.word() for word in self.words]
+        # A word that ends at the position may seem to end after it: times are told in whole milliseconds.
+        while words and words[0].end <= self.position + _ROUNDING:
+            del words[0]
+        return Resume(self.session, self.position, tuple(words), self.context)
 
 
 _Hotword = Annotated[str, Field(min_length=1, max_length=64, description="text of 1 to 64 characters")]
