@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from whisperlivekit.observe.metrics import Metrics
+from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus
+from whisperlivekit.observe.metrics import Metrics, gpu_families
 
 TWO_WORKERS = """
 import os, sys
@@ -48,6 +50,57 @@ def test_counts_are_told() -> None:
     assert told["whisperlivekit_sessions_closed_totalcode=ok"] == 1
     assert told["whisperlivekit_sessions"] == 1
     assert samples(second.exposition().decode())["whisperlivekit_words_total"] == 0
+
+
+def test_what_the_engine_does_is_counted() -> None:
+    """Waits, batches, the time of each stage, loops, and failures by reason."""
+    metrics = Metrics()
+    metrics.observe_wait(0.04)
+    metrics.observe_batch(3, 1, {"encode": 0.2, "generate": 0.3})
+    metrics.observe_batch(1, 0, {"encode": 0.1})
+    metrics.observe_failure("out_of_memory")
+    told = samples(metrics.exposition().decode())
+    assert told["whisperlivekit_decode_wait_seconds_count"] == 1
+    assert told["whisperlivekit_decode_batch_size_sum"] == 4
+    assert told["whisperlivekit_decode_batch_size_bucketle=2.0"] == 1
+    assert told["whisperlivekit_decode_seconds_sum"] == pytest.approx(0.6)
+    assert told["whisperlivekit_decode_stage_seconds_totalstage=encode"] == pytest.approx(0.3)
+    assert told["whisperlivekit_decode_loops_total"] == 1
+    assert told["whisperlivekit_decode_failures_totalreason=out_of_memory"] == 1
+
+
+def test_what_serves_is_told() -> None:
+    """Version, model, device and type as labels of a constant; how many workers there should be; since when."""
+    metrics = Metrics()
+    metrics.describe(version="1.2", model="base", device="cpu", compute_type="int8", workers=4)
+    told = samples(metrics.exposition().decode())
+    assert told["whisperlivekit_infocompute_type=int8device=cpumodel=baseversion=1.2"] == 1
+    assert told["whisperlivekit_workers"] == 4
+    assert told["whisperlivekit_start_time_seconds"] > 1.7e9
+
+
+def test_gpus_are_told() -> None:
+    """What NVML says of each; what a GPU does not say is left out, and without a GPU there is nothing."""
+    known = Gpu(0, "GPU-0", "NVIDIA X", "595.1", 2**34, 2**33, 0.37, 61, 250.5)
+    silent = Gpu(1, "GPU-1", "NVIDIA X", "595.1", 2**34, 2**30, None, None, None)
+    told = {
+        (family.name.removeprefix("whisperlivekit_gpu_"), sample.labels["gpu"]): sample.value
+        for family in gpu_families((known, silent))
+        for sample in family.samples
+    }
+    assert told == {
+        ("utilization_ratio", "0"): 0.37,
+        ("memory_used_bytes", "0"): 2**33,
+        ("memory_used_bytes", "1"): 2**30,
+        ("memory_total_bytes", "0"): 2**34,
+        ("memory_total_bytes", "1"): 2**34,
+        ("temperature_celsius", "0"): 61,
+        ("power_watts", "0"): 250.5,
+    }
+    try:
+        read_gpus()
+    except NoGpu:
+        assert b"whisperlivekit_gpu_" not in Metrics().exposition()
 
 
 def test_workers_are_summed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.server.scripted import Server, scripted_server
+from tests.server.scripted import LOUD, QUIET, Server, scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import ModelUnavailable
 from whisperlivekit.server.app import ROOT
@@ -159,3 +159,38 @@ def test_the_page_does_not_run_inline_scripts() -> None:
     html = (ROOT / "web" / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>", html)
     assert not re.search(r"<style|\sstyle=|\son\w+=", html)
+
+
+def test_metrics_tell_what_people_feel() -> None:
+    """A live stream's latencies, audio and speech are counted while it lasts, and a resumed one is known as such."""
+    with scripted_server() as server:
+        with server.connect() as socket:
+            socket.send('{"type":"start"}')
+            socket.recv()
+            # Less than two seconds ahead of the clock: more would not count as live.
+            for chunk in (LOUD[:16_000], LOUD[:16_000], QUIET[:28_800]):
+                socket.send(chunk)
+            server.wait_until("committed", lambda: counted(server, "whisperlivekit_commit_latency_seconds_count") >= 2)
+            assert counted(server, "whisperlivekit_audio_seconds_total") == pytest.approx(1.9)
+            assert counted(server, "whisperlivekit_partial_latency_seconds_count") >= 1
+            assert counted(server, "whisperlivekit_decode_batch_size_count") >= 1
+            server.wait_until("ended", lambda: 0.9 < counted(server, "whisperlivekit_speech_seconds_total") < 1.9)
+        with server.connect() as socket:
+            socket.send('{"type":"start","resume":{"session":"s","position":16000,"words":[]}}')
+            socket.recv()
+            server.wait_until("resumed", lambda: counted(server, "whisperlivekit_sessions_resumed_total") == 1)
+
+
+def counted(server: Server, name: str) -> float:
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_status_is_a_page(server: Server) -> None:
+    """Its scripts and styles come from here, and what it shows it reads from /metrics and /ready."""
+    page = httpx.get(f"{server.url}/status")
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
+    assert page.headers["content-security-policy"]
+    for source in re.findall(r'(?:src|href)="([^"#][^"]*)"', page.text):
+        assert httpx.get(f"{server.url}/{source}").status_code == 200, source

@@ -1,0 +1,75 @@
+"""The sweep over models, types, batches and sessions: on the CPU here, so that it works when there is a GPU."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu
+from benchmarks.gpu import Row, best, line, main, percentile
+from tests.conftest import ROOT
+from whisperlivekit.observe.gpu import NoGpu, read_gpus
+
+ROW = Row("small", "float16", 8, 4, 100, 0.5, 1.2, 0.8, 2048.4, 0.37)
+
+
+def test_the_best_is_the_most_sessions_in_time() -> None:
+    """For each model, type and batch; what was late, or said nothing, is none."""
+    rows = [
+        ROW,
+        replace(ROW, sessions=8, commit_p95_s=1.9),
+        replace(ROW, sessions=16, commit_p95_s=2.1),
+        replace(ROW, batch=16, commit_p95_s=math.nan),
+        replace(ROW, model="base"),
+    ]
+    found = best(rows, 2.0)
+    assert {key: row.sessions for key, row in found.items()} == {("small", "float16", 8): 8, ("base", "float16", 8): 4}
+
+
+def test_a_row_is_a_line_of_the_table() -> None:
+    assert line(ROW) == "| small | float16 | 8 | 4 | 0.50 s | 1.20 s | 0.80 s | 2048 | 37% |"
+    assert line(replace(ROW, vram_mb=None, busy=None)).endswith("| – | – |")
+    assert line(ROW).count("|") == gpu.COLUMNS.count("|")
+
+
+def test_percentiles() -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
+    assert percentile([1.0, 2.0, 3.0, 4.0], 0.95) == 4.0
+    assert math.isnan(percentile([], 0.95))
+
+
+def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not fall back to the CPU: figures of another device would be worse than none."""
+    try:
+        read_gpus()
+    except NoGpu:
+        with pytest.raises(SystemExit) as ended:
+            main([])
+        assert ended.value.code == 2
+        assert "No GPU, no figures" in capsys.readouterr().err
+    else:
+        pytest.skip("this machine has a GPU")
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_it_measures_on_the_cpu(base_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A short phrase in one session: words, latencies in their range, a table, a file and a plot."""
+    main(
+        [
+            "--device", "cpu", "--models", "base", "--model-dir", str(base_model.parent), "--sessions", "1",
+            "--batches", "4", "--audio", str(ROOT / "tests" / "data" / "phrase_3s.flac"), "--limit-s", "30",
+            "--json", str(tmp_path / "gpu.json"), "--plot", str(tmp_path / "gpu.svg"),
+        ]
+    )  # fmt: skip
+    told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    (row,) = told["rows"]
+    assert told["device"].startswith("CPU")
+    assert row["words"] >= 3
+    assert 0 < row["commit_p50_s"] <= row["commit_p95_s"] < 30
+    assert 0 < row["first_partial_p50_s"] < 30
+    assert row["vram_mb"] is None
+    assert "- base int8, batch 4: 1" in capsys.readouterr().out
+    assert (tmp_path / "gpu.svg").stat().st_size > 1000
