@@ -44,6 +44,9 @@ PAUSE_S = 0.25
 """Silence after which the tail is decoded as if the utterance had ended: shorter than the hangover, longer than most
 closures inside words."""
 
+MAX_CONTEXT_S = 4.0
+"""The longest audio of the utterance before that is heard again."""
+
 UNHEARD_S = 0.8
 """Audio after the last known word, post-roll included, that is long enough for another word."""
 
@@ -436,9 +439,12 @@ class Session:
         the prefix for the end of all text. Then the same audio is decoded once more without them.
         """
         unheard = request.start + len(request.samples) - utterance.heard_to
-        if utterance.fresh or not (
-            utterance.context or (request.final and utterance.anchors and unheard > self._unheard)
-        ):
+        if request.final:
+            doubtful = utterance.context is not None or (bool(utterance.anchors) and unheard > self._unheard)
+        else:
+            # Little audio is often too little for a word, context or not.
+            doubtful = utterance.context is not None and unheard > 2 * self._unheard
+        if utterance.fresh or not doubtful:
             return False
         utterance.fresh = True
         utterance.context = None
@@ -472,11 +478,11 @@ class Session:
 
     def _keep_context(self, utterance: Utterance) -> None:
         """Keep the end of a finished utterance, if it is known well enough to be a help, for the next one."""
-        words = (
-            [*utterance.anchors, *utterance.tail][-self._config.context_words :] if self._config.context_words else []
-        )
+        earliest = max(self._timeline.start, utterance.end - to_samples(MAX_CONTEXT_S))
+        known = [word for word in (*utterance.anchors, *utterance.tail) if word.start >= earliest]
+        words = known[max(0, len(known) - self._config.context_words) :]
         self._context = None
-        start = max(words[0].start, self._timeline.start) if words else utterance.end
+        start = words[0].start if words else utterance.end
         if start < utterance.end and min(word.probability for word in words) >= UNSURE:
             samples = self._timeline.slice(start, utterance.end)
             self._context = Context(samples, "".join(word.text for word in words), utterance.end)
@@ -493,11 +499,14 @@ class Session:
 
 
 def _in_order(words: tuple[Word, ...], start: int, end: int) -> tuple[Word, ...]:
-    """``words`` with times that do not run backwards and lie in ``[start, end]``: alignment may do neither."""
+    """``words`` with times that do not run backwards and lie in ``[start, end]``: alignment may do neither.
+
+    No word is empty where there is room: one that is would be neither before nor after a position of its own.
+    """
     ordered = []
     for word in words:
         start = min(max(word.start, start), end)
-        ordered.append(replace(word, start=start, end=min(max(word.end, start), end)))
+        ordered.append(replace(word, start=start, end=min(max(word.end, start + 1), end)))
     return tuple(ordered)
 
 

@@ -114,7 +114,7 @@ class WhisperModel:
         self._tokenizers: dict[str, Any] = {}
         self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
         silence = np.zeros(CONTEXT_S * SAMPLE_RATE, np.float32)
-        self._tail = self._encode_bare([silence], 0.0)[:, -TAIL_FRAMES:] if TAIL_FRAMES else None
+        self._tail = self._encode_bare(silence, 0.0)[-TAIL_FRAMES:]
 
     def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         """The hypotheses of the requests, in their order."""
@@ -174,23 +174,29 @@ class WhisperModel:
         self.stages_s[stage] = self.stages_s.get(stage, 0.0) + time.monotonic() - begin
 
     def _encode(self, audio: Sequence[NDArray[np.float32]]) -> Any:
-        """Encoder output of a batch, with near and far silence behind it."""
-        encoded = self._encode_bare(audio, PADDING_S)
-        if self._tail is not None:
-            encoded = np.concatenate([encoded, np.repeat(self._tail, len(audio), axis=0)], axis=1)
-        return self._ctranslate2.StorageView.from_array(np.ascontiguousarray(encoded))
+        """Encoder output of a batch: each row encoded for itself with near silence, then filled up with far silence.
 
-    def _encode_bare(self, audio: Sequence[NDArray[np.float32]], padding_s: float) -> NDArray[np.float32]:
-        """float32[batch, frames, width]: the audio padded with silence to one length, up to 30 s."""
-        length = max(len(samples) for samples in audio) + round(padding_s * SAMPLE_RATE)
-        length = min(length, CONTEXT_S * SAMPLE_RATE) // ENCODER_FRAME * ENCODER_FRAME
-        features = np.empty((len(audio), self._model.n_mels, length // HOP), np.float32)
-        for row, samples in zip(features, audio, strict=True):
-            padded = np.zeros(length, np.float32)
-            padded[: len(samples)] = samples[:length]
-            row[:] = self._features(padded, padding=0)[:, : length // HOP]
-        view = self._ctranslate2.StorageView.from_array(features)
-        return np.asarray(self._model.encode(view, to_cpu=True)).astype(np.float32, copy=False)
+        Padding the shorter ones to the longest before encoding would change their text.
+        """
+        rows = [self._encode_bare(samples, PADDING_S) for samples in audio]
+        frames = max(len(row) for row in rows) + TAIL_FRAMES
+        encoded = np.empty((len(rows), frames, rows[0].shape[1]), np.float32)
+        for target, row in zip(encoded, rows, strict=True):
+            missing = frames - len(row)
+            target[: len(row)] = row
+            target[len(row) :] = self._tail[np.arange(-missing, 0) % TAIL_FRAMES]
+        return self._ctranslate2.StorageView.from_array(encoded)
+
+    def _encode_bare(self, samples: NDArray[np.float32], padding_s: float) -> NDArray[np.float32]:
+        """float32[frames, width]: the audio and silence after it, up to 30 s."""
+        length = min(len(samples) + round(padding_s * SAMPLE_RATE), CONTEXT_S * SAMPLE_RATE)
+        padded = np.zeros(length // ENCODER_FRAME * ENCODER_FRAME, np.float32)
+        padded[: len(samples)] = samples[: len(padded)]
+        features = self._features(padded, padding=0)[None, :, : len(padded) // HOP]
+        view = self._ctranslate2.StorageView.from_array(np.ascontiguousarray(features))
+        encoded = np.asarray(self._model.encode(view, to_cpu=True))
+        frames: NDArray[np.float32] = encoded[0].astype(np.float32, copy=False)
+        return frames
 
     def _generate(self, encoded: Any, requests: list[DecodeRequest], tokens: list[_Tokens], final: bool) -> list[Any]:
         longest = max(len(own.prompt) + len(own.prefix) + _budget(r) for r, own in zip(requests, tokens, strict=True))
