@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from benchmarks.client import Dialect, Native, Recording, Sound, StreamFailed, WhisperLiveKit, play
 from benchmarks.live import Meter, figures, server_on_port
@@ -94,8 +94,6 @@ async def play_all(
         dialect: Dialect = Native(sound.rate, language=language) if protocol == "native" else WhisperLiveKit()
         try:
             return await play(url, dialect, sound)
-        except InvalidStatus as refused:
-            return f"HTTP {refused.response.status_code}"
         except (StreamFailed, ConnectionClosed, OSError, TimeoutError) as failed:
             return str(failed)
 
