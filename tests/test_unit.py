@@ -38,7 +38,7 @@ def test_it_speaks_of_this_checkout() -> None:
 
 
 def test_stopping_leaves_time_to_drain() -> None:
-    """systemd kills only after the drain; the master alone gets the signal and passes it on."""
+    """The kill comes only after the drain; the master alone gets the signal and passes it on."""
     told = lines(Settings(_env_file=None, gunicorn_graceful_timeout=90), Path("/opt/speech"))
     assert told["TimeoutStopSec"] == [str(90 + STOP_MARGIN_S)]
     assert told["KillMode"] == ["mixed"]
