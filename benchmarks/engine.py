@@ -14,7 +14,6 @@ import dataclasses
 import itertools
 import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,13 +117,18 @@ def play(stream: Stream, model: WhisperModel, config: SessionConfig) -> tuple[Tr
     return transcript, cpu, decodes
 
 
-async def load_stream(name: str, audio: Path, reference: Path, vad: silero.SileroModel) -> Stream:
+def load_stream(name: str, audio: Path, reference: Path, vad: silero.SileroModel) -> Stream:
+    """A stream with its speech probabilities.
+
+    Raises:
+        SystemExit: the audio is not at 16 kHz.
+    """
     samples, rate = soundfile.read(audio, dtype="float32")
     if rate != SAMPLE_RATE:
         raise SystemExit(f"{audio} has {rate} Hz, expected {SAMPLE_RATE}")
     words = json.loads(reference.read_text())
     words = words["words"] if isinstance(words, dict) else words
-    speech = await silero.SileroDetector(vad).feed(samples)
+    speech = asyncio.run(silero.SileroDetector(vad).feed(samples))
     return Stream(name, samples, speech, tuple(TimedWord(text, end) for text, end in words))
 
 
@@ -168,13 +172,14 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,VALUE...]")
     parser.add_argument("--text", action="store_true", help="print the transcripts too")
     parser.add_argument("--json", type=Path, help="write all results here")
+    parser.add_argument("--plot", type=Path, help="draw WER over commit latency, one point a row, into this SVG or PNG")
     arguments = parser.parse_args()
     vad = silero.SileroModel()
     streams = []
     for pair in arguments.stream:
         audio, _, reference = pair.partition("=")
         path = Path(audio)
-        streams.append(asyncio.run(load_stream(path.stem, path, Path(reference or path.with_suffix(".json")), vad)))
+        streams.append(load_stream(path.stem, path, Path(reference or path.with_suffix(".json")), vad))
     config = EngineConfig(arguments.model, "cpu", threads=arguments.threads, beams=arguments.beams)
     model = WhisperModel(config)
     results = []
@@ -194,7 +199,26 @@ def main() -> None:
                 print(row["stream"], row["text"])
     if arguments.json:
         arguments.json.write_text(json.dumps(results, ensure_ascii=False, indent=1))
-    sys.stdout.flush()
+    if arguments.plot:
+        plot(results, arguments.plot)
+
+
+def plot(results: list[dict[str, Any]], path: Path) -> None:
+    """The frontier: each row a point, its area the CPU seconds a second of audio costs."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for result in results:
+        label = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in result["set"].items()) or "defaults"
+        axes.scatter(result["commit_p50_s"], 100 * result["wer"], s=600 * result["cpu"], alpha=0.6)
+        axes.annotate(f"{label}\n{result['cpu']:.2f} CPU", (result["commit_p50_s"], 100 * result["wer"]), fontsize=8)
+    axes.set_xlabel("commit latency, median, s")
+    axes.set_ylabel("WER, %")
+    axes.grid(alpha=0.3)
+    figure.savefig(path)
 
 
 if __name__ == "__main__":
