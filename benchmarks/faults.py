@@ -196,7 +196,14 @@ class Saboteur:
 
 
 async def run_with_faults(
-    server: Server, sound: Sound, planned: Sequence[tuple[float, str]], *, pace: float, language: str, run: int
+    server: Server,
+    sound: Sound,
+    planned: Sequence[tuple[float, str]],
+    *,
+    pace: float,
+    language: str = "ru",
+    run: int = 0,
+    ping_s: float = PING_S,
 ) -> tuple[Recording, list[Fault]]:
     """One stream, and what happened to it."""
     async with proxy_to(int(server.url.rsplit(":", 1)[1])) as proxy:
@@ -211,7 +218,7 @@ async def run_with_faults(
                 pace=pace,
                 reconnections=10 * len(planned) + 10,
                 outage_s=60,
-                ping_s=PING_S,
+                ping_s=ping_s,
             )
         finally:
             striking.cancel()

@@ -54,23 +54,23 @@ class Proxy:
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
         except OSError:
-            writer.transport.abort()
             return
         link = Link(writer, to_server)
         link.open.set()
         self.links.append(link)
-        ways = [asyncio.create_task(self._pass(link, reader, to_server, self._delay_s))]
-        ways.append(asyncio.create_task(self._pass(link, from_server, writer, lambda: 0.0)))
+        ways = [
+            asyncio.create_task(self._pass(link, reader, to_server, self._delay_s)),
+            asyncio.create_task(self._pass(link, from_server, writer, lambda: 0.0)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(ways, timeout=1)
         finally:
             self.links.remove(link)
+            to_server.transport.abort()
             for way in ways:
                 way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            writer.transport.abort()
-            to_server.transport.abort()
+            await asyncio.gather(*ways, to_server.wait_closed(), return_exceptions=True)
 
     async def _pass(
         self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: Callable[[], float]
@@ -103,9 +103,14 @@ async def proxy_to(
         task = asyncio.current_task()
         assert task is not None
         serving.add(task)
-        with suppress(asyncio.CancelledError):
-            await proxy.serve(reader, writer, port)
-        serving.discard(task)
+        try:
+            with suppress(asyncio.CancelledError):
+                await proxy.serve(reader, writer, port)
+        finally:
+            serving.discard(task)
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def cut_again_and_again(every_s: float) -> None:
         while True:

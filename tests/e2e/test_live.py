@@ -183,27 +183,3 @@ def test_the_master_holds_no_model_and_no_cuda(two_workers: Server) -> None:
     for library in ("ctranslate2", "libtorch", "libcuda", "libcublas", "libcudart", "onnxruntime", "model.bin"):
         assert library not in mapped
     assert private_mb(master) < 120
-
-
-async def test_a_killed_worker_costs_no_word(two_workers: Server) -> None:
-    """SIGKILL in mid-sentence: the client goes on with another worker, and the text has neither hole nor repetition."""
-    sound, reference = clip("prompts_24s")
-    ports: list[int] = []
-
-    async def kill() -> int:
-        while True:
-            await asyncio.sleep(0.1)
-            if ports and (worker := served_by(two_workers, ports[0])) is not None:
-                await asyncio.sleep(3)
-                psutil.Process(worker).kill()
-                return worker
-
-    killing = asyncio.create_task(kill())
-    dialect = Native(RATE, language="ru")
-    recording = await play(two_workers.ws_url, dialect, sound, pace=3, reconnections=3, on_connection=ports.append)
-    assert killing.done()
-    assert len(ports) == 2
-    assert_committed_never_changes(recording)
-    figures = score(recording.snapshots, reference)
-    assert figures.wer < 0.28, recording.committed
-    assert figures.insertions <= 1, recording.committed

@@ -48,6 +48,7 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     app.add_route("/live", ops.live)
     app.add_route("/ready", ops.ready)
     app.add_route("/metrics", ops.metrics)
+    app.add_route("/openapi.json", ops.schema)
     app.add_route("/v1/audio/transcriptions", rest.transcriptions, methods=["POST"])
     app.add_api_websocket_route("/ws", _native)
     app.add_route("/ws", explain_socket)

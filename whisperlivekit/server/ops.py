@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from whisperlivekit.errors import NoCapacity, ServerFault
 from whisperlivekit.observe.logs import session_context
 from whisperlivekit.observe.metrics import CONTENT_TYPE
+from whisperlivekit.server.openapi import SCHEMA
 from whisperlivekit.server.service import Service, new_session_id
 from whisperlivekit.server.socket import RETRY_AFTER_S
 
@@ -73,6 +74,11 @@ async def status(request: Request) -> Response:
     """The page that tells a person what /metrics tells a program."""
     del request
     return FileResponse(STATUS_PAGE)
+
+
+async def schema(_: Request) -> Response:
+    """OpenAPI, for tools that make clients and tests."""
+    return JSONResponse(SCHEMA)
 
 
 class Page(StaticFiles):

@@ -1,0 +1,75 @@
+"""The application behind Gunicorn with an engine that knows every word, and that fails when a test says so."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from benchmarks.client import Sound
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.units import SAMPLE_RATE
+from whisperlivekit.engine.scripted import WORD_S, ScriptedEngine
+from whisperlivekit.errors import DecodeFailed, ModelUnavailable
+from whisperlivekit.server.app import create_app
+from whisperlivekit.settings import load_settings
+
+SYLLABLES = [first + second for first in "бвгдзклмнпрстфхцчш" for second in "аеиоуыэюя"]
+SCRIPT = tuple(dict.fromkeys(f"{SYLLABLES[n % 162]}{SYLLABLES[n * 7 % 161]}" for n in range(161)))
+"""Words of which none comes twice in a minute: a lost or doubled one is seen."""
+
+TROUBLE = "SCRIPTED_TROUBLE"
+"""Environment: a folder. A file "oom" or "bad" in it makes one decode of one worker fail, and is gone then."""
+
+SPEECH_S, PAUSE_S = 7.8, 1.8
+"""Runs of loud audio and silence. Utterances begin and end in the middle of a word's time, so that it does not matter
+where the windows of the speech detector lie."""
+
+
+def build() -> FastAPI:
+    return create_app(load_settings(), lambda _: Fragile(Path(os.environ[TROUBLE])))
+
+
+class Fragile(ScriptedEngine):
+    """See ``TROUBLE``."""
+
+    def __init__(self, trouble: Path) -> None:
+        super().__init__(SCRIPT)
+        self._trouble = trouble
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        if self._takes("oom"):
+            # What the real engine does after CUDA has failed several times in a row.
+            self.failed = True
+            raise ModelUnavailable("the model failed: RuntimeError")
+        if self._takes("bad"):
+            raise DecodeFailed("the model failed: RuntimeError")
+        return await super().transcribe(request)
+
+    def _takes(self, name: str) -> bool:
+        try:
+            (self._trouble / name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def speech(runs: int) -> Sound:
+    """So many runs of speech with pauses between them, as the engine hears them."""
+    chance = np.random.default_rng(3)
+    parts: list[NDArray[np.float64]] = [np.zeros(round(0.5 * SAMPLE_RATE))]
+    for _ in range(runs):
+        parts += [chance.normal(0, 0.2, round(SPEECH_S * SAMPLE_RATE)), np.zeros(round(PAUSE_S * SAMPLE_RATE))]
+    return Sound((np.clip(np.concatenate(parts), -1, 1) * 32_767).astype(np.int16), SAMPLE_RATE)
+
+
+def said(runs: int) -> str:
+    """The whole transcript of ``speech(runs)``."""
+    words = []
+    for run in range(runs):
+        begin = 0.5 + run * (SPEECH_S + PAUSE_S)
+        # 0.3 s before and after speech belong to the utterance.
+        first, last = -(-(begin - 0.3) // WORD_S), (begin + SPEECH_S + 0.3) // WORD_S
+        words += [SCRIPT[index % len(SCRIPT)] for index in range(int(first), int(last))]
+    return " " + " ".join(words)

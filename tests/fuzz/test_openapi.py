@@ -1,0 +1,46 @@
+"""schemathesis on the server's own OpenAPI: whatever is sent, the answers are those that are promised."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from tests.server.scripted import Server, scripted_server
+from whisperlivekit.server.openapi import SCHEMA
+
+pytestmark = pytest.mark.slow
+
+GOOD, BAD = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+CASES = [
+    ("/live", "GET", GOOD),
+    ("/ready", "GET", GOOD),
+    ("/metrics", "GET", GOOD),
+    ("/v1/audio/transcriptions", "POST", BAD),
+]
+"""What takes a file can be called badly; a good one is not found by chance: tests/server/test_rest.py has one."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with scripted_server(max_sessions=4) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("path", "method", "mode"), CASES, ids=[path for path, _, _ in CASES])
+def test_answers_are_as_described(server: Server, path: str, method: str, mode: GenerationMode) -> None:
+    """A status, a type and a body that the schema has, and never a 500."""
+    operation = schemathesis.openapi.from_dict(SCHEMA)[path][method]
+
+    @hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(data=st.data())
+    def run(data: Any) -> None:
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        case.call_and_validate(base_url=server.url, timeout=20)
+
+    run()
+    server.check_alive()
