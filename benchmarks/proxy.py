@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,8 +43,10 @@ class Proxy:
     def cut(self) -> None:
         """Every connection is reset at once, on both sides."""
         for link in self.links:
-            link.client.transport.abort()
-            link.server.transport.abort()
+            for writer in (link.client, link.server):
+                # No time to linger: the kernel sends a reset instead of a polite end.
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
 
     def silence(self) -> None:
         """Every connection becomes half-open: it looks alive, and nothing comes any more."""

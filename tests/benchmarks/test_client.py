@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from benchmarks.client import Native, Sound, StreamFailed, WhisperLiveKit, play, read_sound
 
@@ -207,3 +209,98 @@ async def test_two_streams_take_the_time_of_one() -> None:
     async with listening(handler) as url:
         both = await asyncio.gather(*(play(url, Native(16_000), SOUND, pace=4) for _ in range(2)))
     assert max(recording.finished_s for recording in both) < 0.45
+
+
+async def test_a_worker_that_goes_is_left_for_another_one() -> None:
+    """The error ``shutting_down`` and refusals while nobody is ready are waited out; what was said is kept."""
+    connections = 0
+
+    def refuse(_: ServerConnection, __: Request) -> Response | None:
+        nonlocal connections
+        connections += 1
+        return Response(503, "Service Unavailable", Headers()) if connections == 2 else None
+
+    async def handler(socket: ServerConnection) -> None:
+        start = json.loads(await socket.recv())
+        await socket.send(READY)
+        if "resume" not in start:
+            await receive_audio(socket, at_least=3_000)
+            await socket.send(event("draining"))
+            await socket.send(committed(" раз", 0, 0.1, 1600))
+            await socket.send(event("error", code="shutting_down", message="going", session="x"))
+            await socket.close(1012)
+            return
+        await receive_audio(socket)
+        await socket.send(committed(" два", 0.2, 0.3, 4800))
+        await socket.send(event("done"))
+
+    async with serve(handler, "127.0.0.1", 0, process_request=refuse) as server:
+        url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
+        recording = await play(url, Native(16_000), SOUND, pace=2, reconnections=1)
+    assert recording.committed == " раз два"
+    assert [code for _, code in recording.losses] == ["shutting_down"]
+    assert connections == 3
+
+
+async def test_errors_of_the_client_are_not_tried_again() -> None:
+    """The same stream would end the same way."""
+    connections = 0
+
+    async def handler(socket: ServerConnection) -> None:
+        nonlocal connections
+        connections += 1
+        await socket.recv()
+        await socket.send(READY)
+        await socket.send(event("error", code="bad_audio", message="odd", session="x"))
+
+    async with listening(handler) as url:
+        with pytest.raises(StreamFailed, match="bad_audio"):
+            await play(url, Native(16_000), SOUND, pace=None, reconnections=5)
+    assert connections == 1
+
+
+async def test_an_outage_has_its_limit() -> None:
+    """A server that does not come back is given up."""
+
+    async def handler(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+
+    async with listening(handler) as url:
+        pass
+    with pytest.raises(StreamFailed, match="no_server"):
+        await play(url, Native(16_000), SOUND, reconnections=5, outage_s=0.1)
+
+
+async def test_audio_that_did_not_outlive_the_outage_is_a_gap() -> None:
+    """The client keeps so much; what is older is named, and the stream goes on after it."""
+    starts = []
+
+    async def handler(socket: ServerConnection) -> None:
+        starts.append(json.loads(await socket.recv()))
+        await socket.send(READY)
+        if len(starts) == 1:
+            await receive_audio(socket, at_least=24_000)
+            await socket.send(committed(" раз", 0, 0.1, 0))
+            await socket.close(1012)
+        else:
+            await receive_audio(socket)
+            await socket.send(event("done"))
+
+    async with listening(handler) as url:
+        recording = await play(url, Native(16_000), SOUND, reconnections=1, backlog_s=0.3)
+    [gap] = recording.of_type("gap")
+    assert gap["reason"] == "resume_lost"
+    assert gap["start"] == 0.1
+    assert gap["end"] >= 0.4
+    assert starts[1]["resume"]["position"] == gap["kept_from"] == round(gap["end"] * 16_000)
+    assert starts[1]["resume"]["words"] == []
+    assert starts[1]["resume"]["context"] == " раз"
+
+
+def test_a_word_that_ends_where_audio_is_kept_from_is_over() -> None:
+    """Its end is told in milliseconds and may seem to lie half of one after the position."""
+    dialect = Native(16_000)
+    dialect.receive(json.loads(READY))
+    dialect.receive(json.loads(committed(" раз", 0, 0.772, 0)))
+    dialect.receive({"type": "progress", "kept_from": 12_345})
+    assert json.loads(str(dialect.opening()[0]))["resume"]["words"] == []

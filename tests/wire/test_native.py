@@ -306,6 +306,14 @@ def test_committed_words_can_be_given_back() -> None:
     assert abs(returned.end - word.end) <= 8
 
 
+def test_words_that_end_at_the_position_are_no_prefix() -> None:
+    """Their times are rounded to milliseconds: 12 345 samples become 0.772 s, which is 12 352."""
+    words = [{"text": " раз", "start": 0.1, "end": 0.772}, {"text": " два", "start": 0.772, "end": 1.0}]
+    command = start(resume={"session": SESSION, "position": 12_345, "words": words})
+    assert command.resume is not None
+    assert [word.text for word in command.resume.words] == [" два"]
+
+
 def test_an_error_quotes_the_session() -> None:
     """An error tells its code, its message and the id to quote in a report."""
     [message] = NativeAdapter().fail(NoCapacity("8 streams are live, the server takes 8"), SESSION)
