@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import psutil
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from benchmarks.client import Native, Sound, StreamFailed, play, read_sound
 from benchmarks.live import server_on_port
@@ -125,8 +125,10 @@ class Crowd:
                 async with connect(self._url, compression=None) as socket:
                     await socket.send('{"type":"start"}')
                     await socket.send('{"type":')
-                    async for _ in socket:
-                        pass
+                    # Closed with 1007, which is what it deserves.
+                    with suppress(ConnectionClosed):
+                        while True:
+                            await socket.recv()
             case _:
                 await self._send_file()
 
