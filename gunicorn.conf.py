@@ -90,6 +90,12 @@ def when_ready(_: Any) -> None:
     logging.getLogger("whisperlivekit.start").info("listening on %s://%s:%d", scheme, host, _settings.port)
 
 
+def on_reload(_: Any) -> None:
+    """Tell the old workers that new ones are coming: they serve until one of those is warm."""
+    # A reload has read this file again: a folder named by the environment is still the same.
+    (Path(_metrics_folder) / "reloaded").touch()
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Give the worker the lowest number that no living sibling has: its GPU follows from it."""
     taken = {sibling.slot for sibling in server.WORKERS.values()}

@@ -1,5 +1,6 @@
 """The application behind Gunicorn with an engine that knows every word, and that fails when a test says so."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -20,7 +21,10 @@ SCRIPT = tuple(dict.fromkeys(f"{SYLLABLES[n % 162]}{SYLLABLES[n * 7 % 161]}" for
 """Words of which none comes twice in a minute: a lost or doubled one is seen."""
 
 TROUBLE = "SCRIPTED_TROUBLE"
-"""Environment: a folder. A file "oom" or "bad" in it makes one decode of one worker fail, and is gone then."""
+"""Environment: a folder. A file "oom" or "bad" in it makes one decode of one worker fail, and is gone then; while there
+is a file "slow", models take long to load."""
+
+SLOW_S = 4.0
 
 SPEECH_S, PAUSE_S = 7.8, 1.8
 """Runs of loud audio and silence. Utterances begin and end in the middle of a word's time, so that it does not matter
@@ -37,6 +41,10 @@ class Fragile(ScriptedEngine):
     def __init__(self, trouble: Path) -> None:
         super().__init__(SCRIPT)
         self._trouble = trouble
+
+    async def load(self) -> None:
+        if (self._trouble / "slow").exists():
+            await asyncio.sleep(SLOW_S)
 
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         if self._takes("oom"):

@@ -21,7 +21,7 @@ from benchmarks.live import read_reference
 from benchmarks.proxy import proxy_to
 from benchmarks.scoring import count_retracted, score
 from benchmarks.serving import ROOT, Server, free_port, running_server
-from tests.e2e.scripted_app import SCRIPT, said, speech
+from tests.e2e.scripted_app import SCRIPT, SLOW_S, said, speech
 from tests.server.scripted import scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
 
@@ -75,6 +75,22 @@ async def test_a_half_open_connection_is_found_and_replaced(workers: Server) -> 
     assert [fault.kind for fault in faults] == ["silence"]
     assert recording.losses
     assert_whole(recording, 1)
+
+
+async def test_a_reload_waits_for_the_new_workers(workers: Server, trouble: Path) -> None:
+    """HUP where models load slowly: the old workers serve until a new one is warm, so that nobody waits for it."""
+    slow = trouble / "slow"
+    slow.touch()
+    try:
+        recording, [fault] = await run_with_faults(workers, speech(2), [(3.0, "hup")], pace=2)
+    finally:
+        slow.unlink()
+    [(lost_s, code)] = recording.losses
+    assert code == "shutting_down"
+    assert lost_s - fault.at_s > SLOW_S * 0.9
+    assert fault.resume_s is not None
+    assert fault.at_s + fault.resume_s - lost_s < 2
+    assert_whole(recording, 2)
 
 
 async def test_a_model_that_runs_out_of_memory_is_replaced_with_its_worker(workers: Server, trouble: Path) -> None:

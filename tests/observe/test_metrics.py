@@ -116,3 +116,11 @@ def test_workers_are_summed(tmp_path: Path) -> None:
     assert counts["whisperlivekit_words_total"] == 7
     assert counts["whisperlivekit_sessions"] == 1
     assert counts["whisperlivekit_lag_seconds_count"] == 2
+
+
+def test_ready_workers_are_counted() -> None:
+    """Of this process where it is alone."""
+    metrics = Metrics()
+    assert metrics.ready_workers() == 0
+    metrics.ready.set(1)
+    assert metrics.ready_workers() == 1

@@ -1,8 +1,11 @@
 """The Gunicorn worker's decisions; that it serves is seen in test_gunicorn.py."""
 
 import asyncio
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from tests.server.test_service import _Stream
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.service import Service
 from whisperlivekit.server.transport import LiveWebSocket
-from whisperlivekit.server.worker import LiveWorker
+from whisperlivekit.server.worker import RELOADED, LiveWorker
 from whisperlivekit.settings import Settings
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
@@ -80,6 +83,26 @@ def test_a_replacement_lets_its_siblings_serve_while_it_loads(age: int, workers:
     """It takes connections when it is warm; the first workers, and one that is alone, answer /live at once."""
     with worker(age, workers=workers) as subject:
         assert subject.replaces_another is waits
+
+
+def test_only_after_a_reload_there_is_a_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by a marker that is younger than the worker, and not old; a worker with a dead model cannot wait."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    engine = ScriptedEngine()
+    live = service(engine)
+    marker = tmp_path / RELOADED
+    with worker() as subject:
+        assert not subject.is_succeeded(live)
+        marker.touch()
+        now = time.time()
+        for made, reloaded, succeeded in ((10, 1, True), (1, 10, False), (100, 90, False)):
+            subject._made = now - made
+            os.utime(marker, (now - reloaded, now - reloaded))
+            assert subject.is_succeeded(live) is succeeded
+        subject._made = now - 10
+        os.utime(marker, (now - 1, now - 1))
+        engine.failed = True
+        assert not subject.is_succeeded(live)
 
 
 def test_uvicorn_is_set_up_for_streams() -> None:

@@ -172,13 +172,23 @@ class Metrics:
 
     # ---- telling
 
+    def ready_workers(self) -> int:
+        """Workers of all processes whose model is loaded and healthy. Reads files: not for the loop."""
+        for metric in self._counted().collect():
+            if metric.name == "whisperlivekit_ready_workers":
+                return int(sum(sample.value for sample in metric.samples))
+        return 0
+
     def exposition(self) -> bytes:
         """All numbers, of all processes, in Prometheus' text format. May take some milliseconds: not for the loop."""
-        counted = self._registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            counted = CollectorRegistry()
-            multiprocess.MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-        return generate_latest(counted) + generate_latest(self._own)
+        return generate_latest(self._counted()) + generate_latest(self._own)
+
+    def _counted(self) -> CollectorRegistry:
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self._registry
+        counted = CollectorRegistry()
+        multiprocess.MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        return counted
 
 
 class GpuCollector(Collector):

@@ -8,9 +8,11 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,11 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 
+SUCCESSOR_CHECK_S = 0.2
+
+RELOADED = "reloaded"
+"""A file in the folder of the metrics; gunicorn.conf.py touches it when all workers are about to be replaced."""
+
 DRAIN_SHARE = 0.6
 """Of the graceful timeout; the rest is for uvicorn and the engine to end before Gunicorn kills."""
 
@@ -35,6 +42,9 @@ RESPAWN_PAUSE_S = 5.0
 
 WARM_WITHIN_S = 15.0
 """A replacement lets its siblings take all connections until its model is warm, but it answers /live after this."""
+
+SUCCESSOR_WITHIN_S = 20.0
+"""When all workers are replaced (HUP), an old one serves on until a new one is warm, but no longer than this."""
 
 OVERDUE = 2
 """A worker that is never idle is replaced at this multiple of its streams; its clients resume elsewhere."""
@@ -63,11 +73,20 @@ class LiveServer(Server):
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, drain, then close what is left."""
+        """Stop listening, drain, then close what is left. Where all workers are replaced: when there is another one."""
+        await self._wait_for_successor()
         for server in self.servers:
             server.close()
         await self._service.drain(self._worker.drain_limit_s)
         await super().shutdown(sockets)
+
+    async def _wait_for_successor(self) -> None:
+        deadline = time.monotonic() + SUCCESSOR_WITHIN_S
+        while self._worker.is_succeeded(self._service) and time.monotonic() < deadline:
+            # The old ones are ready too: one more than there should be is a new one.
+            if await asyncio.to_thread(self._service.metrics.ready_workers) > int(self._worker.cfg.workers):
+                return
+            await asyncio.sleep(SUCCESSOR_CHECK_S)
 
 
 class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
@@ -96,6 +115,7 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._made = time.time()
         # The base class gives uvicorn's loggers Gunicorn's handlers, of which there are none: ours are at the root.
         for name in ("uvicorn.error", "uvicorn.access"):
             logger = logging.getLogger(name)
@@ -111,6 +131,16 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
     def replaces_another(self) -> bool:
         """It was not there from the start, and is not alone."""
         return int(self.age) > int(self.cfg.workers) > 1
+
+    def is_succeeded(self, service: Service) -> bool:
+        """It leaves because all workers are being replaced, and could serve on."""
+        marker = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")) / RELOADED
+        try:
+            reloaded = marker.stat().st_mtime
+        except OSError:
+            return False
+        recently = self._made < reloaded and time.time() - reloaded < SUCCESSOR_WITHIN_S
+        return recently and service.state is State.READY
 
     def should_leave(self, service: Service) -> bool:
         """The model is dead, or the worker has served enough and nobody is on it."""
