@@ -22,6 +22,10 @@
  * @property {number | null} retryAt when the next attempt is due, on the clock's scale
  * @property {string | null} session what to quote in a report
  *
+ * @typedef {object} Reason why a socket did not open
+ * @property {string} cause
+ * @property {number} wait_s how long the server asks to wait at least
+ *
  * @typedef {object} Clock
  * @property {() => number} now milliseconds
  * @property {(run: () => void, delay_ms: number) => any} set
@@ -48,6 +52,9 @@ const READY_MS = 20_000;
 const SILENCE_MS = 30_000;
 const DRAIN_MS = 5_000;
 const SETTLED_MS = 10_000;
+
+/** Of a server that asks to wait for longer. */
+const LONGEST_WAIT_S = 60;
 
 /** Attempts after errors of the server itself, if none of them brought the stream any further. */
 const FAULT_ATTEMPTS = 5;
@@ -131,7 +138,7 @@ export class Connection {
    * @param {(event: ServerEvent) => void} options.onEvent also a `gap` of our own, where audio did not outlive an outage
    * @param {(status: Status) => void} options.onStatus
    * @param {(position: number) => {words: Word[], context: string}} options.committedAfter what a resuming server is told
-   * @param {() => Promise<string | null>} [options.probe] asks why a socket did not open; null: no reason known
+   * @param {() => Promise<Reason | null>} [options.probe] asks why a socket did not open; null: no reason known
    * @param {new (url: string, protocols: string[]) => WebSocket} [options.WebSocket]
    * @param {Clock} [options.clock]
    * @param {() => number} [options.random] 0 to 1
@@ -389,8 +396,13 @@ export class Connection {
     const { attempts } = this;
     this.probe().then((reason) => {
       if (reason === null || this.state !== "waiting" || this.attempts !== attempts) return;
-      if (FINAL_ERRORS.has(reason)) this.end(reason);
-      else this.report({ cause: reason });
+      if (FINAL_ERRORS.has(reason.cause)) {
+        this.end(reason.cause);
+        return;
+      }
+      const retryAt = Math.max(this.status.retryAt ?? 0, this.clock.now() + reason.wait_s * 1000 * (1 + this.random() / 2));
+      this.report({ cause: reason.cause, retryAt });
+      this.after("retry", retryAt - this.clock.now(), () => this.connect());
     });
   }
 
@@ -481,20 +493,35 @@ const UNREADY = new Map([
  * @param {string} addresses.stream where the WebSocket is; a server that would refuse it says why to a plain GET, too
  * @param {string | null} [addresses.key] of the API, as the WebSocket was asked for with it
  * @param {typeof fetch} [fetch]
- * @returns {Promise<string | null>} a cause for `Status`
+ * @returns {Promise<Reason>}
  */
 export async function askWhy({ ready, stream, key = null }, fetch = globalThis.fetch) {
   try {
     const response = await fetch(ready, { cache: "no-store" });
-    if (response.status === 503) return UNREADY.get((await json(response))?.status) ?? "model_loading";
-    if (!response.ok) return "no_server";
+    if (response.status === 503) return reason(UNREADY.get((await json(response))?.status) ?? "model_loading", response);
+    if (!response.ok) return { cause: "no_server", wait_s: 0 };
     // What a header cannot carry is in the address already.
     const headers = key === null || !/^[\x21-\x7e]+$/.test(key) ? {} : { Authorization: `Bearer ${key}` };
-    const refusal = await json(await fetch(stream, { cache: "no-store", headers }));
-    return typeof refusal?.code === "string" && /^\w+$/.test(refusal.code) && refusal.code !== "not_found" ? refusal.code : "not_admitted";
+    const answer = await fetch(stream, { cache: "no-store", headers });
+    const refusal = await json(answer);
+    const known = typeof refusal?.code === "string" && /^\w+$/.test(refusal.code) && refusal.code !== "not_found";
+    return reason(known ? refusal.code : "not_admitted", answer);
   } catch {
-    return "no_server";
+    return { cause: "no_server", wait_s: 0 };
   }
+}
+
+/**
+ * A full server says how long to stay away. One that loads or goes does so too, but only for the worker that answered:
+ * the next attempt may meet another one.
+ *
+ * @param {string} cause
+ * @param {Response} response
+ * @returns {Reason}
+ */
+function reason(cause, response) {
+  const asked = Number(response.headers.get("retry-after"));
+  return { cause, wait_s: cause === "server_full" && asked > 0 ? Math.min(asked, LONGEST_WAIT_S) : 0 };
 }
 
 /**

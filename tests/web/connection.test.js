@@ -348,15 +348,26 @@ describe("a lost connection", () => {
   });
 
   it("that never opened is explained by asking the server", async () => {
-    const { sockets, last } = open({ probe: async () => "model_loading" });
+    const { sockets, last } = open({ probe: async () => ({ cause: "model_loading", wait_s: 0 }) });
     sockets[0].end(1006);
     assert.equal(last().cause, "no_server");
     await Promise.resolve();
     assert.deepEqual([last().state, last().cause], ["waiting", "model_loading"]);
   });
 
+  it("to a full server waits as long as that asks", async () => {
+    const { sockets, clock, last } = open({ probe: async () => ({ cause: "server_full", wait_s: 5 }), random: () => 0 });
+    sockets[0].end(1006);
+    await Promise.resolve();
+    assert.equal(last().cause, "server_full");
+    clock.advance(4_900);
+    assert.equal(sockets.length, 1);
+    clock.advance(200);
+    assert.equal(sockets.length, 2);
+  });
+
   it("that was refused for good is not tried again", async () => {
-    const { sockets, clock, last } = open({ probe: async () => "unauthorized" });
+    const { sockets, clock, last } = open({ probe: async () => ({ cause: "unauthorized", wait_s: 0 }) });
     sockets[0].end(1006);
     await Promise.resolve();
     assert.deepEqual([last().state, last().cause], ["ended", "unauthorized"]);
@@ -511,7 +522,14 @@ describe("askWhy", () => {
     ["an answer that is not JSON", server(answer(200), answer(404)), "not_admitted"],
   ]) {
     it(`tells ${what}`, async () => {
-      assert.equal(await askWhy(addresses, fetch), cause);
+      assert.deepEqual(await askWhy(addresses, fetch), { cause, wait_s: 0 });
+    });
+  }
+
+  for (const [header, status, wait_s] of [["5", "full", 5], ["9999", "full", 60], ["soon", "full", 0], ["5", "loading", 0]]) {
+    it(`knows from Retry-After: ${header} of a server that is ${status} to wait ${wait_s} s`, async () => {
+      const response = new Response(JSON.stringify({ status }), { status: 503, headers: { "Retry-After": header } });
+      assert.equal((await askWhy(addresses, async () => response)).wait_s, wait_s);
     });
   }
 
