@@ -104,10 +104,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(_: Any, worker: Any) -> None:
     """Set what the libraries of the worker read when they are imported, which is after this."""
-    threads = str(_settings.threads_per_worker())
-    # Libraries that are not told take every core, in every worker.
+    # Libraries that are not told take every core, in every worker, for products too small to share; the model's own
+    # threads are counted in its configuration.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[variable] = threads
+        os.environ[variable] = "1"
     worker.log.debug("worker %d is process %d", worker.slot, worker.pid)
 
 

@@ -379,7 +379,8 @@ class Settings(BaseSettings):
             device=device,
             device_index=worker % max(1, gpus),
             compute_type=self.resolved_compute_type(),
-            threads=self.threads_per_worker(),
+            threads=1 if device == "cpu" else self.threads_per_worker(),
+            lanes=self.threads_per_worker() if device == "cpu" else 1,
             beams=self.beams,
             language=self.language,
         )

@@ -42,7 +42,9 @@ class Engine:
         self._model: WhisperModel | None = None
         self._silero: SileroModel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        """Lanes that wait for requests."""
         self._waiting: list[tuple[Waiting, asyncio.Future[Hypothesis]]] = []
         self._wake = threading.Condition()
         self._arrivals = 0
@@ -70,8 +72,7 @@ class Engine:
         """
         self._loop = asyncio.get_running_loop()
         loaded: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._run, args=(loaded,), name="model", daemon=True)
-        self._thread.start()
+        self._start(self._run, loaded)
         await loaded
         assert self._silero is not None
         await SileroDetector(self._silero).feed(np.zeros(SAMPLE_RATE, np.float32))
@@ -99,14 +100,20 @@ class Engine:
         """Stop the model thread; whoever still waits gets an error."""
         with self._wake:
             self._closing = True
-            self._wake.notify()
+            self._wake.notify_all()
         self._refuse_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(STOP_TIMEOUT_S)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(STOP_TIMEOUT_S)
         if self._silero is not None:
             self._silero.close()
 
-    # ---- the model thread
+    # ---- the model threads
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=f"model-{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _run(self, loaded: asyncio.Future[None]) -> None:
         try:
@@ -117,11 +124,18 @@ class Engine:
             self._refuse_all()
             self._fail(loaded, ModelUnavailable(reason))
             return
+        assert self._model is not None
+        for _ in range(self._config.lanes - 1):
+            self._start(self._work, self._model.lane())
         self._resolve(loaded, None)
+        self._work(self._model)
+
+    def _work(self, model: WhisperModel) -> None:
+        """One lane: batch after batch."""
         batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]] | None = None
         try:
             while (batch := self._take()) is not None:
-                self._serve(batch)
+                self._serve(batch, model)
         finally:
             self.failed = self.failed or not self._closing
             self._refuse_all()
@@ -142,12 +156,16 @@ class Engine:
             while not self._closing:
                 self._waiting = [entry for entry in self._waiting if not entry[1].done()]
                 if self._waiting:
-                    chosen = next_batch([waiting for waiting, _ in self._waiting], self._max_batch)
+                    # Lanes that have nothing to do shall get their share of it.
+                    share = -(-len(self._waiting) // (1 + self._idle))
+                    chosen = next_batch([waiting for waiting, _ in self._waiting], min(share, self._max_batch))
                     self._count_waits(chosen)
                     batch = [(waiting.request, future) for waiting, future in self._waiting if waiting in chosen]
                     self._waiting = [entry for entry in self._waiting if entry[0] not in chosen]
                     return batch
+                self._idle += 1
                 self._wake.wait()
+                self._idle -= 1
             return None
 
     def _count_waits(self, chosen: list[Waiting]) -> None:
@@ -160,10 +178,9 @@ class Engine:
             for seconds in waited:
                 self.observer.observe_wait(seconds)
 
-    def _serve(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]]) -> None:
-        assert self._model is not None
+    def _serve(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]], model: WhisperModel) -> None:
         try:
-            hypotheses = self._model.decode([request for request, _ in batch])
+            hypotheses = model.decode([request for request, _ in batch])
             answers = list(zip(batch, hypotheses, strict=True))
         except Exception as error:  # model thread edge: whatever the model raises, every caller gets an answer
             short = is_out_of_memory(error)
@@ -179,7 +196,7 @@ class Engine:
                 # One bad request must not fail its neighbours; and what does not fit at once may fit in halves.
                 half = len(batch) // 2 if short else 1
                 for begin in range(0, len(batch), half):
-                    self._serve(batch[begin : begin + half])
+                    self._serve(batch[begin : begin + half], model)
                 return
             self._failures += 1
             self.failed = self.failed or self._failures >= (CONSECUTIVE_SHORTAGES if short else CONSECUTIVE_FAILURES)
@@ -192,7 +209,7 @@ class Engine:
             self._max_batch, self._since_shrink = self._max_batch + 1, 0
         if self.observer is not None:
             looped = sum(hypothesis.looped for hypothesis in hypotheses)
-            self.observer.observe_batch(len(batch), looped, self._model.stages_s)
+            self.observer.observe_batch(len(batch), looped, model.stages_s)
         for (_, future), hypothesis in answers:
             self._resolve(future, hypothesis)
 
