@@ -14,7 +14,8 @@ equal parts of every run, at a random moment (``--seed``), one of ``--kinds`` me
 Prints, over all runs, each against that uninterrupted run that it is most like: ``lost`` (words of the uninterrupted
 run that are missing), ``doubled`` (words too many), ``changed`` (other words in the same place), ``retracted``
 (committed words that changed or vanished), ``gap_s`` (audio that was named as lost), and ``resume_p50_s``,
-``resume_max_s``: from the fault until the new connection brings text, or says that there is none to bring.
+``resume_max_s``: from the fault, or the last words of a worker that drains, until the new connection brings text or
+says that there is none to bring. A ``--cut`` should lie in a pause: half a word is heard in another way each time.
 ``uninterrupted``: the same counts between the uninterrupted runs, each against the others.
 """
 
@@ -128,15 +129,18 @@ def plan(chance: random.Random, seconds: float, faults: int, kinds: Sequence[str
 
 
 def resume_s(recording: Recording, at_s: float) -> float | None:
-    """From a fault until the connection after it brings text, or says that all it has heard is settled."""
+    """How long nothing came: from the fault, or the last words of a worker that could still say some, until the next
+    connection brings text, or says that all it has heard is settled.
+    """
     lost = next((t for t, _ in recording.losses if t >= at_s), None)
     if lost is None:
         return None
+    silent = max([at_s, *(t for t, _ in recording.events if t <= lost)])
     for t, event in recording.events:
         text = event["type"] in {"partial", "committed"} and event["text"]
         nothing_to_say = event["type"] == "progress" and event["lag_s"] == 0
         if t > lost and (text or nothing_to_say or event["type"] == "done"):
-            return t - at_s
+            return t - silent
     return None
 
 
