@@ -1,1 +1,7 @@
-"""Measuring programs. They import the package; the package never imports them."""
+"""Programs that measure. They import the package, never the other way round."""
+
+import os
+
+# As gunicorn.conf.py does for the server: libraries read these when they are first imported.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")

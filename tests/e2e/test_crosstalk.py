@@ -56,7 +56,7 @@ class EchoModel(WhisperModel):
         first = -(-request.start // length) + len(request.prefix.split())
         last = (request.start + len(request.samples)) // length
         words = tuple(Word(f"{mark}{n}", n * length, (n + 1) * length, 0.9) for n in range(first, last))
-        return Hypothesis(request.id, words, language=request.language, average_logprob=-0.1)
+        return Hypothesis(request.id, words, language=request.language)
 
 
 class NoSilero(SileroModel):

@@ -199,7 +199,7 @@ def decoded_at(turnaround_s: float, seconds: float, session: Session) -> list[fl
                 Word(f" w{n}", n * 8_000, (n + 1) * 8_000, 0.9)
                 for n in range(-(-request.start // 8_000) + len(request.prefix.split()), end // 8_000)
             )
-            pending = Hypothesis(request.id, words, language="ru", average_logprob=-0.1)
+            pending = Hypothesis(request.id, words, language="ru")
     if pending is not None:
         session.receive_hypothesis(pending)
         session.events()

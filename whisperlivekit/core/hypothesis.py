@@ -54,8 +54,6 @@ class Hypothesis:
     request_id: int
     words: tuple[Word, ...]
     language: str | None = None
-    average_logprob: float = 0.0
-    """Mean log probability of all new tokens."""
     no_speech_probability: float = 0.0
     looped: bool = False
     """The decoder repeated itself and its text was cut where the repetition began."""

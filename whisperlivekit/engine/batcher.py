@@ -12,6 +12,7 @@ import numpy as np
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.units import SAMPLE_RATE
+from whisperlivekit.engine import memory
 from whisperlivekit.engine.api import EngineObserver, SpeechDetector
 from whisperlivekit.engine.schedule import Waiting, next_batch
 from whisperlivekit.engine.silero import SileroDetector, SileroModel
@@ -70,6 +71,7 @@ class Engine:
         Raises:
             ModelUnavailable: with the reason.
         """
+        memory.limit_arenas()
         self._loop = asyncio.get_running_loop()
         loaded: asyncio.Future[None] = self._loop.create_future()
         self._start(self._run, loaded)
@@ -149,6 +151,7 @@ class Engine:
         noise = np.random.default_rng(0).normal(0, 0.01, 2 * SAMPLE_RATE).astype(np.float32)
         for final in (False, True):
             self._model.decode([DecodeRequest(0, noise, 0, self._config.language, final=final)])
+        memory.give_back()
 
     def _take(self) -> list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]] | None:
         """Wait for requests and take the next batch; None when closing."""

@@ -80,4 +80,4 @@ class ScriptedEngine:
         )
         if self.observer is not None:
             self.observer.observe_batch(1, 0, {"generate": self._delay_s})
-        return Hypothesis(request.id, words, language=request.language or "ru", average_logprob=-0.1)
+        return Hypothesis(request.id, words, language=request.language or "ru")

@@ -7,7 +7,9 @@ once, are put behind every window (docs/decisions.md has the figures).
 """
 
 import copy
+import logging
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,9 @@ from numpy.typing import NDArray
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE
 from whisperlivekit.engine.cuda import load_cublas
+from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
+
+log = logging.getLogger(__name__)
 
 PADDING_S = 1.0
 """Silence encoded after the audio. Tried 0 to 5 s with and without ``TAIL_FRAMES``: below 1 s words are invented."""
@@ -41,6 +46,9 @@ TOKENS_PER_SECOND = 9
 
 MAX_PROMPT_TOKENS = 100
 """Tokens of earlier text. Source: Whisper allows 223; live windows are short, and longer prompts started loops."""
+
+MIN_PARALLEL = 5
+"""Tokens of a prefix from which one pass for them, and the blank row that it needs, cost less than a step each."""
 
 MIN_LOOP_REPEATS = 3
 MAX_LOOP_TOKENS = 20
@@ -105,20 +113,32 @@ class WhisperModel:
         self._config = config
         self.stages_s: dict[str, float] = {}
         """Time of each stage of the last ``decode``."""
-        self._model: Any = ctranslate2.models.Whisper(
-            str(config.model_dir),
-            device=config.device,
-            device_index=config.device_index,
-            compute_type=config.compute_type,
-            intra_threads=config.threads,
-            inter_threads=config.lanes,
-        )
+        self._second_ids: SecondIds | None = None
+        self._model: Any = self._load()
         self._tokenizer_file: Any = TokenizerFile.from_file(str(config.model_dir / "tokenizer.json"))
         self._new_tokenizer = Tokenizer
         self._tokenizers: dict[str, Any] = {}
         self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
         silence = np.zeros(CONTEXT_S * SAMPLE_RATE, np.float32)
         self._tail = self._encode_bare(silence, 0.0)[-TAIL_FRAMES:]
+
+    def _load(self) -> Any:
+        config = self._config
+        with tempfile.TemporaryDirectory(prefix="whisper-") as folder:
+            path = config.model_dir
+            try:
+                self._second_ids = copy_model(config.model_dir, Path(folder))
+                path = Path(folder)
+            except (OSError, UnknownFormat) as error:
+                log.warning("decoding will be slower than it could be: %s", error)
+            return self._ctranslate2.models.Whisper(
+                str(path),
+                device=config.device,
+                device_index=config.device_index,
+                compute_type=config.compute_type,
+                intra_threads=config.threads,
+                inter_threads=config.lanes,
+            )
 
     def lane(self) -> "WhisperModel":
         """The same model for another thread."""
@@ -138,11 +158,12 @@ class WhisperModel:
         rest = [index for index in range(len(requests)) if index not in results]
         languages = {index: requests[index].language or self._detect(requests[index]) for index in rest}
 
-        def group(index: int) -> tuple[bool, str, int]:
+        def group(index: int) -> tuple[bool, str, int, bool]:
             request = requests[index]
-            return request.final, languages[index], len(self._tokens(request, languages[index]).prompt)
+            tokens = self._tokens(request, languages[index])
+            return request.final, languages[index], len(tokens.prompt), len(tokens.prefix) > MIN_PARALLEL
 
-        for (final, language, _), members in groupby(sorted(rest, key=group), key=group):
+        for (final, language, *_), members in groupby(sorted(rest, key=group), key=group):
             indices = list(members)
             batch = [requests[index] for index in indices]
             results.update(zip(indices, self._decode(batch, language, final), strict=True))
@@ -158,8 +179,8 @@ class WhisperModel:
             generated = self._generate(encoded, requests, tokens, final)
         texts: list[list[int]] = []
         looped: list[bool] = []
-        for request, result, own in zip(requests, generated, tokens, strict=True):
-            text = self._new_text(result, own, request)
+        for request, (_, ids) in zip(requests, generated, strict=True):
+            text = ids[: _budget(request)]
             kept = cut_loop(text)
             looped.append(len(kept) < len(text))
             texts.append(kept)
@@ -171,11 +192,10 @@ class WhisperModel:
                 words=tuple(words[count:]),
                 prefix_words=tuple(words[:count]),
                 language=language,
-                average_logprob=float(result.scores[0]) if result.scores else 0.0,
-                no_speech_probability=float(result.no_speech_prob),
+                no_speech_probability=no_speech,
                 looped=loop,
             )
-            for request, result, (words, count), loop in zip(requests, generated, aligned, looped, strict=True)
+            for request, (no_speech, _), (words, count), loop in zip(requests, generated, aligned, looped, strict=True)
         ]
 
     @contextmanager
@@ -184,19 +204,20 @@ class WhisperModel:
         yield
         self.stages_s[stage] = self.stages_s.get(stage, 0.0) + time.monotonic() - begin
 
-    def _encode(self, audio: Sequence[NDArray[np.float32]]) -> Any:
-        """Encoder output of a batch: each row encoded for itself with near silence, then filled up with far silence.
+    def _encode(self, audio: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Encoder output of a batch: float32[1 + n, frames, width].
 
-        Padding the shorter ones to the longest before encoding would change their text.
+        Row 0 is blank: far silence. Each other row is encoded for itself with near silence, then filled up with far
+        silence: padding the shorter ones to the longest before encoding would change their text.
         """
         rows = [self._encode_bare(samples, PADDING_S) for samples in audio]
         frames = max(len(row) for row in rows) + TAIL_FRAMES
-        encoded = np.empty((len(rows), frames, rows[0].shape[1]), np.float32)
-        for target, row in zip(encoded, rows, strict=True):
-            missing = frames - len(row)
+        encoded = np.empty((1 + len(rows), frames, rows[0].shape[1]), np.float32)
+        silence = self._tail[np.arange(-frames, 0) % TAIL_FRAMES]
+        encoded[:] = silence
+        for target, row in zip(encoded[1:], rows, strict=True):
             target[: len(row)] = row
-            target[len(row) :] = self._tail[np.arange(-missing, 0) % TAIL_FRAMES]
-        return self._ctranslate2.StorageView.from_array(encoded)
+        return encoded
 
     def _encode_bare(self, samples: NDArray[np.float32], padding_s: float) -> NDArray[np.float32]:
         """float32[frames, width]: the audio and silence after it, up to 30 s."""
@@ -204,33 +225,49 @@ class WhisperModel:
         padded = np.zeros(length // ENCODER_FRAME * ENCODER_FRAME, np.float32)
         padded[: len(samples)] = samples[: len(padded)]
         features = self._features(padded, padding=0)[None, :, : len(padded) // HOP]
-        view = self._ctranslate2.StorageView.from_array(np.ascontiguousarray(features))
-        encoded = np.asarray(self._model.encode(view, to_cpu=True))
+        encoded = np.asarray(self._model.encode(self._view(np.ascontiguousarray(features)), to_cpu=True))
         frames: NDArray[np.float32] = encoded[0].astype(np.float32, copy=False)
         return frames
 
-    def _generate(self, encoded: Any, requests: list[DecodeRequest], tokens: list[_Tokens], final: bool) -> list[Any]:
+    def _generate(
+        self, encoded: NDArray[np.float32], requests: list[DecodeRequest], tokens: list[_Tokens], final: bool
+    ) -> list[tuple[float, list[int]]]:
+        """No-speech probability and text tokens after the prefix, for each request."""
         longest = max(len(own.prompt) + len(own.prefix) + _budget(r) for r, own in zip(requests, tokens, strict=True))
-        result: list[Any] = self._model.generate(
-            encoded,
-            [own.prompt + own.prefix for own in tokens],
+        prompts = [own.prompt + own.prefix for own in tokens]
+        # One token at least is forced by a step: CTranslate2 does not let a text end at its first.
+        parallel = min(len(own.prefix) for own in tokens) - 1 if self._second_ids else 0
+        if self._second_ids and parallel >= MIN_PARALLEL:
+            # CTranslate2 applies its timestamp rules to all rows when the first prompt does not end so.
+            blank = tokens[0].prompt + [self._second_ids.no_timestamps] * parallel
+            one_pass = [own.prompt + self._second_ids.of(own.prefix[:parallel]) for own in tokens]
+            prompts = [blank, *(ids + own.prefix[parallel:] for ids, own in zip(one_pass, tokens, strict=True))]
+        else:
+            parallel = 0
+        results = self._model.generate(
+            self._view(encoded[-len(prompts) :]),
+            prompts,
             beam_size=self._config.beams if final else 1,
             # CTranslate2 gives the decoding half of it, prompt and prefix included.
             max_length=min(448, 2 * longest),
-            return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=not any(own.prefix for own in tokens),
-        )
-        return result
+        )[-len(tokens) :]
+        # A result begins with what was forced step by step.
+        return [
+            (
+                float(result.no_speech_prob),
+                [id_ for id_ in result.sequences_ids[0][len(own.prefix) - parallel :] if id_ < self._end_of_text],
+            )
+            for result, own in zip(results, tokens, strict=True)
+        ]
 
-    def _new_text(self, result: Any, own: _Tokens, request: DecodeRequest) -> list[int]:
-        """The text tokens after the prefix, within the request's own budget, without a character cut in two."""
-        ids = [token for token in result.sequences_ids[0][len(own.prefix) :] if token < self._end_of_text]
-        return ids[: _budget(request)]
+    def _view(self, array: NDArray[np.float32]) -> Any:
+        return self._ctranslate2.StorageView.from_array(array)
 
     def _align(
         self,
-        encoded: Any,
+        encoded: NDArray[np.float32],
         requests: list[DecodeRequest],
         tokens: list[_Tokens],
         texts: list[list[int]],
@@ -244,7 +281,7 @@ class WhisperModel:
         # An empty window divides by zero in some versions of CTranslate2: it gets a token that is thrown away.
         padded = [ids or [self._end_of_text - 1] for ids in everything]
         alignments = self._model.align(
-            encoded,
+            self._view(encoded[1:]),
             tokenizer.sot_sequence,
             padded,
             [max(2, (len(request.context) + len(request.samples)) // HOP) for request in requests],
@@ -294,6 +331,9 @@ class WhisperModel:
             )
         return self._tokenizers[language]
 
+    def _no_timestamps(self, tokenizer: Any) -> int:
+        return self._second_ids.no_timestamps if self._second_ids else int(tokenizer.no_timestamps)
+
     def _tokens(self, request: DecodeRequest, language: str) -> _Tokens:
         tokenizer = self._tokenizer(language)
         earlier = ", ".join(request.hotwords)
@@ -302,7 +342,7 @@ class WhisperModel:
         if earlier:
             prompt = [tokenizer.sot_prev, *tokenizer.encode(" " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
         return _Tokens(
-            prompt=[*prompt, *tokenizer.sot_sequence, tokenizer.no_timestamps],
+            prompt=[*prompt, *tokenizer.sot_sequence, self._no_timestamps(tokenizer)],
             context=tokenizer.encode(request.context_text) if request.context_text else [],
             own_prefix=tokenizer.encode(request.prefix) if request.prefix else [],
         )
@@ -310,8 +350,8 @@ class WhisperModel:
     def _detect(self, request: DecodeRequest) -> str:
         if not self._model.is_multilingual:
             return "en"
-        encoded = self._encode([request.samples])
-        token: str = self._model.detect_language(encoded)[0][0][0]
+        encoded = self._encode([request.samples])[1:]
+        token: str = self._model.detect_language(self._view(encoded))[0][0][0]
         return token.strip("<|>")
 
 
