@@ -107,7 +107,7 @@ def test_defaults_are_the_user_s() -> None:
     assert (settings.model, settings.language, settings.frame_threshold, settings.beams) == ("small", "ru", 25, 3)
     assert (settings.gunicorn_workers, settings.gunicorn_timeout, settings.gunicorn_max_requests) == (4, 120, 500)
     assert settings.gunicorn_preload
-    assert settings.min_chunk_size == 0.5
+    assert settings.min_chunk_size == 0.6
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

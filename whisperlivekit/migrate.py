@@ -102,7 +102,7 @@ GONE = {
     "WLK_CIF_CKPT_PATH": _COMMIT,
     "WLK_CONFIDENCE_VALIDATION": _COMMIT,
     "WLK_CUSTOM_ALIGNMENT_HEADS": "they are part of the model's own config.json",
-    "WLK_DECODER": "greedy while somebody speaks, WLK_BEAMS wide at the end of an utterance",
+    "WLK_DECODER": "beams: two while somebody speaks, WLK_BEAMS at the end of an utterance",
     "WLK_DIARIZATION_*": _NO_SPEAKERS,
     "WLK_DIRECT_ENGLISH*": _TRANSLATION,
     "WLK_DISABLE_FAST_ENCODER": "there is one encoder",

@@ -151,10 +151,14 @@ class Settings(BaseSettings):
         le=200,
     )
     beams: int = _setting(
-        3, "Recognition", "Width of the search in the last decode of an utterance; 1 is fastest.", ge=1, le=10
+        3,
+        "Recognition",
+        "Width of the search in the last decode of an utterance; while somebody speaks it is 2 at most. 1 is fastest.",
+        ge=1,
+        le=10,
     )
     min_chunk_size: float = _setting(
-        0.5, "Recognition", "Seconds of new audio between two decodes of one stream.", ge=0.1, le=5.0
+        0.6, "Recognition", "Seconds of new audio between two decodes of one stream.", ge=0.1, le=5.0
     )
     vad_threshold: float = _setting(
         0.5, "Recognition", "Probability of speech above which speech begins.", gt=0.0, lt=1.0

@@ -63,7 +63,7 @@ MAX_ATTEMPTS = 2
 class SessionConfig:
     """How a session decodes and commits."""
 
-    step_s: float = 0.5
+    step_s: float = 0.6
     """New audio, in seconds, before the tail is decoded again."""
     first_step_s: float = 0.9
     """Audio of an utterance, pre-roll included, before it is decoded for the first time."""
