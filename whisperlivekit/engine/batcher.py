@@ -71,7 +71,7 @@ class Engine:
         Raises:
             ModelUnavailable: with the reason.
         """
-        memory.limit_arenas()
+        memory.limit()
         self._loop = asyncio.get_running_loop()
         loaded: asyncio.Future[None] = self._loop.create_future()
         self._start(self._run, loaded)
