@@ -12,7 +12,7 @@ SURE = 0.85
 UNSURE = 0.4
 """Probability below which a word waits: wrong starts and invented words score lower, most misspelt ones higher."""
 
-EARLY = 0.6
+EARLY = 0.5
 """Share of the threshold for sure words."""
 
 LATE = 4.0
