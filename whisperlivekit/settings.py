@@ -374,7 +374,7 @@ class Settings(BaseSettings):
 
     def engine_config(self, worker: int = 0) -> "EngineConfig":
         """What one worker's engine needs; workers are dealt out over the visible GPUs."""
-        from whisperlivekit.engine.whisper import EngineConfig
+        from whisperlivekit.engine.whisper import MAX_BATCH, EngineConfig
 
         device = self.resolved_device()
         gpus = (len(self._gpus()) or len(_split(self.cuda_visible_devices or "0"))) if device == "cuda" else 1
@@ -385,6 +385,7 @@ class Settings(BaseSettings):
             compute_type=self.resolved_compute_type(),
             threads=1 if device == "cpu" else self.threads_per_worker(),
             lanes=self.threads_per_worker() if device == "cpu" else 1,
+            max_batch=MAX_BATCH[device],
             beams=self.beams,
             language=self.language,
         )

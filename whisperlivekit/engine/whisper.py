@@ -50,6 +50,10 @@ MAX_PROMPT_TOKENS = 100
 MIN_PARALLEL = 5
 """Tokens of a prefix from which one pass for them, and the blank row that it needs, cost less than a step each."""
 
+MAX_BATCH = {"cpu": 1, "cuda": 8}
+"""Requests of one batch. On two CPU lanes 1, 2, 4 and 8 gave 10.3, 11.2, 10.3 and 9.4 live decodes a second: not worth
+waiting for each other, and batches of 8 held 150 MB more. On a GPU untested."""
+
 LIVE_BEAMS = 2
 """Beam width while somebody speaks. Over six streams 1, 2, 3 and 5 gave WER 0.137, 0.121, 0.123 and 0.128 for 0.26,
 0.29, 0.30 and 0.36 CPU seconds a second."""
@@ -73,8 +77,8 @@ class EngineConfig:
     lanes: int = 1
     """Batches at once, each in a thread of its own, on one copy of the weights. On a CPU two lanes of one thread do
     twice the work of one lane of two: decoding a few windows is too little to be shared by cores."""
-    max_batch: int = 8
-    """Requests of one batch."""
+    max_batch: int = 1
+    """Requests of one batch; ``MAX_BATCH`` has what pays."""
     beams: int = 3
     """Beam width of the last decode of an utterance; the others have ``LIVE_BEAMS`` of them at most."""
     language: str = "ru"
