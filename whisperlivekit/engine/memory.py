@@ -9,8 +9,8 @@ ARENAS = 1
 can use. Measured: 45 MB of a worker with one stream; no decode takes longer."""
 
 PRIMITIVES = 16
-"""Kernels that oneDNN keeps. It makes one for each shape of its input, and every window has another length: with its own
-limit of 1024 a worker grew by 70 MB in 100 windows, and no decode was faster. Source: oneDNN, "Primitive Cache"."""
+"""Kernels that oneDNN keeps. It makes one for each shape of its input, and every window has another length: its
+own limit of 1024 a worker grew by 70 MB in 100 windows, and no decode was faster. Source: oneDNN, "Primitive Cache"."""
 
 _M_ARENA_MAX = -8
 """Source: glibc, ``malloc.h``."""
