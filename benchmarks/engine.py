@@ -168,12 +168,18 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("models/whisper/base"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--beams", type=int, default=3)
-    parser.add_argument("--stream", action="append", required=True, metavar="AUDIO=REFERENCE")
+    parser.add_argument("--stream", action="append", default=[], metavar="AUDIO=REFERENCE")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,VALUE...]")
     parser.add_argument("--text", action="store_true", help="print the transcripts too")
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--plot", type=Path, help="draw WER over commit latency, one point a row, into this SVG or PNG")
+    parser.add_argument("--results", type=Path, help="measure nothing: draw these, as --json wrote them")
     arguments = parser.parse_args()
+    if arguments.results:
+        plot(json.loads(arguments.results.read_text()), arguments.plot)
+        return
+    if not arguments.stream:
+        parser.error("expected at least one --stream")
     vad = silero.SileroModel()
     streams = []
     for pair in arguments.stream:
@@ -210,11 +216,20 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    names = list(dict.fromkeys(name for result in results for name in result["set"]))
     for result in results:
-        label = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in result["set"].items()) or "defaults"
-        axes.scatter(result["commit_p50_s"], 100 * result["wer"], s=600 * result["cpu"], alpha=0.6)
-        axes.annotate(f"{label}\n{result['cpu']:.2f} CPU", (result["commit_p50_s"], 100 * result["wer"]), fontsize=8)
+        values = " / ".join(str(result["set"].get(name, "default")) for name in names) or "defaults"
+        axes.scatter(result["commit_p50_s"], 100 * result["wer"], s=800 * result["cpu"], alpha=0.5)
+        axes.annotate(
+            f"{values} ({result['cpu']:.2f})",
+            (result["commit_p50_s"], 100 * result["wer"]),
+            fontsize=8,
+            xytext=(10, -3),
+            textcoords="offset points",
+        )
+    axes.set_title(f"{' / '.join(names) or 'settings'} (CPU seconds a second of audio)", fontsize=9)
+    axes.margins(x=0.3, y=0.1)
     axes.set_xlabel("commit latency, median, s")
     axes.set_ylabel("WER, %")
     axes.grid(alpha=0.3)

@@ -21,10 +21,10 @@ CEILING = 256
 LATE_S = 5.0
 """A live stream this far behind its speaker is late. Partial results come within a second where the model keeps up."""
 
-ROUND_S = 1.5
+ROUND_S = 1.0
 """One decode for each session, one after the other, may take this long. docs/operations.md has the measurement."""
 
-SLOW_S = 1.5
+SLOW_S = 1.2
 """A decode's mean time from request to answer that says that the worker is full."""
 
 UNMEASURED = 4
