@@ -1,14 +1,15 @@
-"""What lies in deploy/ works: nginx with real WebSockets, alert rules and dashboard with the metrics there are."""
+"""What lies in deploy/ works: proxies with real WebSockets, alert rules and dashboard with the metrics there are."""
 
 import json
+import os
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ from whisperlivekit.observe.metrics import Metrics, gpu_families
 
 DEPLOY = ROOT / "deploy"
 
+Proxy = Callable[[Path, int], AbstractContextManager[tuple[int, ssl.SSLContext]]]
+"""Starts one in a folder in front of a port; gives its own port and whom to trust."""
+
 
 @contextmanager
 def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     """The real nginx with deploy/nginx.conf, of which only addresses and files are other ones."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+    program = find_proxy("nginx")
     certificate, key = self_signed(folder)
     port, plain = free_port(), free_port()
     site = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
@@ -55,30 +57,66 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
         f"daemon off; pid {folder}/nginx.pid; error_log stderr; worker_processes 1;\n"
         f"events {{}}\nhttp {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
     )
-    output = (folder / "nginx.log").open("wb")
-    process = subprocess.Popen(
-        [program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stdout=output, stderr=output
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            assert process.poll() is None, (folder / "nginx.log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+    with running([program, "-p", str(folder), "-c", str(folder / "nginx.conf")], folder / "nginx.log", port):
         yield port, ssl.create_default_context(cafile=str(certificate))
-    finally:
-        process.terminate()
-        process.wait(10)
-        output.close()
 
 
-def test_nginx_passes_streams_files_and_refusals(tmp_path: Path) -> None:
-    """Through nginx with https: the page, a WebSocket from the page's origin, and the reason of a refusal."""
-    with scripted_server(max_sessions=1) as server, nginx(tmp_path, server.port) as (port, trust):
+@contextmanager
+def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """The real Caddy with deploy/Caddyfile, of which only addresses and the certificate are other ones."""
+    program = find_proxy("caddy")
+    certificate, key = self_signed(folder)
+    port = free_port()
+    site = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
+    for old, new in {
+        "speech.example.org {": f"https://localhost:{port} {{\n\ttls {certificate} {key}",
+        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+    }.items():
+        assert old in site, old
+        site = site.replace(old, new)
+    (folder / "Caddyfile").write_text(f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
+    command = [program, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    with running(command, folder / "caddy.log", port):
+        yield port, ssl.create_default_context(cafile=str(certificate))
+
+
+def find_proxy(name: str) -> str:
+    """The program, as `install.sh test` unpacks it or as the machine has it."""
+    fetched = ROOT / "venv" / "proxies" / "usr"
+    path = f"{fetched}/sbin:{fetched}/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin"
+    if (program := shutil.which(name, path=path)) is None:
+        pytest.skip(f"{name} is not here, and install.sh could not fetch it")
+    return program
+
+
+@contextmanager
+def running(command: list[str], log: Path, port: int) -> Iterator[None]:
+    """A proxy that listens."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"HOME": str(log.parent)})
+        try:
+            deadline = time.monotonic() + 10
+            while True:
+                assert process.poll() is None, log.read_text()
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+PROXIES = pytest.mark.parametrize("proxy", [nginx, caddy])
+
+
+@PROXIES
+def test_a_proxy_passes_streams_and_refusals(proxy: Proxy, tmp_path: Path) -> None:
+    """Through nginx and Caddy with https: the page, a WebSocket from the page's origin, and the reason of a refusal."""
+    with scripted_server(max_sessions=1) as server, proxy(tmp_path, server.port) as (port, trust):
         base = f"https://localhost:{port}"
         page = httpx.get(f"{base}/", verify=trust)
         assert page.status_code == 200
@@ -104,9 +142,10 @@ def test_nginx_passes_streams_files_and_refusals(tmp_path: Path) -> None:
             assert stream.close_code == 1000
 
 
-def test_nginx_passes_the_page_s_origin_check(tmp_path: Path) -> None:
-    """A page of another site is refused behind nginx as it is without."""
-    with scripted_server() as server, nginx(tmp_path, server.port) as (port, trust):
+@PROXIES
+def test_a_proxy_passes_the_page_s_origin_check(proxy: Proxy, tmp_path: Path) -> None:
+    """A page of another site is refused behind a proxy as it is without."""
+    with scripted_server() as server, proxy(tmp_path, server.port) as (port, trust):
         with pytest.raises(InvalidStatus) as refused:
             websockets.sync.client.connect(
                 f"wss://localhost:{port}/ws", origin=Origin("https://evil.example"), ssl=trust
