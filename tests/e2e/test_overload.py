@@ -208,7 +208,7 @@ def decoded_at(turnaround_s: float, seconds: float, session: Session) -> list[fl
 
 def test_the_step_grows_with_the_load_and_shrinks_again() -> None:
     """The slower the answers, the fewer decodes, each of them of all new audio: the lag does not grow."""
-    session = Session(SessionConfig(), Start())
+    session = Session(SessionConfig(step_s=0.5), Start())
     quick = decoded_at(0.1, 12, session)
     slow = decoded_at(1.5, 12, session)
     again = decoded_at(0.1, 12, session)
