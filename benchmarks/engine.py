@@ -30,7 +30,7 @@ from whisperlivekit.core.events import Committed, Event, Partial, UtteranceEnded
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
-from whisperlivekit.engine import silero, whisper
+from whisperlivekit.engine import memory, silero, whisper
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
 CHUNK = 640
@@ -176,10 +176,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="measure nothing: draw these, as --json wrote them")
     arguments = parser.parse_args()
     if arguments.results:
+        if not arguments.plot:
+            parser.error("expected --plot with --results")
         plot(json.loads(arguments.results.read_text()), arguments.plot)
         return
     if not arguments.stream:
         parser.error("expected at least one --stream")
+    memory.limit()
     vad = silero.SileroModel()
     streams = []
     for pair in arguments.stream:

@@ -1,4 +1,4 @@
-"""One model thread for all sessions of a process: requests wait, go through it as a batch, and always resolve."""
+"""One model for all sessions of a process: requests wait, go through its threads as batches, and always resolve."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ STOP_TIMEOUT_S = 10.0
 
 
 class Engine:
-    """A Recognizer for every session of the process, on one model in one thread."""
+    """A Recognizer for every session of the process, on one model with a thread for each lane."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
@@ -88,7 +88,7 @@ class Engine:
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         """See ``Recognizer``."""
         with self._wake:
-            # Under the lock: the model thread refuses whoever waits when it ends, and nobody may come after that.
+            # Under the lock: a model thread refuses whoever waits when it ends, and nobody may come after that.
             if self.failed or self._closing or self._loop is None:
                 raise ModelUnavailable("the model does not serve")
             future: asyncio.Future[Hypothesis] = self._loop.create_future()
@@ -99,7 +99,7 @@ class Engine:
         return await future
 
     def close(self) -> None:
-        """Stop the model thread; whoever still waits gets an error."""
+        """Stop the model threads; whoever still waits gets an error."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()

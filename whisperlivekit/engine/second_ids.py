@@ -87,6 +87,8 @@ def _read_vocabulary(folder: Path) -> tuple[str, list[str]]:
 @contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
     """The file's bytes without reading them into memory."""
+    if path.stat().st_size == 0:
+        raise UnknownFormat(f"{path.name} is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         view = memoryview(mapped)
         try:

@@ -12,7 +12,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -125,6 +125,7 @@ class WhisperModel:
         self._model: Any = self._load()
         self._tokenizer_file: Any = TokenizerFile.from_file(str(config.model_dir / "tokenizer.json"))
         self._new_tokenizer = Tokenizer
+        self._end_of_text: int = self._tokenizer_file.token_to_id("<|endoftext|>")
         self._tokenizers: dict[str, Any] = {}
         self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
         silence = np.zeros(CONTEXT_S * SAMPLE_RATE, np.float32)
@@ -132,11 +133,12 @@ class WhisperModel:
 
     def _load(self) -> Any:
         config = self._config
-        with tempfile.TemporaryDirectory(prefix="whisper-") as folder:
+        with ExitStack() as until_loaded:
             path = config.model_dir
             try:
-                self._second_ids = copy_model(config.model_dir, Path(folder))
-                path = Path(folder)
+                folder = Path(until_loaded.enter_context(tempfile.TemporaryDirectory(prefix="whisper-")))
+                self._second_ids = copy_model(config.model_dir, folder)
+                path = folder
             except (OSError, UnknownFormat) as error:
                 log.warning("decoding will be slower than it could be: %s", error)
             return self._ctranslate2.models.Whisper(
@@ -166,23 +168,26 @@ class WhisperModel:
         rest = [index for index in range(len(requests)) if index not in results]
         languages = {index: requests[index].language or self._detect(requests[index]) for index in rest}
 
+        tokens = {index: self._tokens(requests[index], languages[index]) for index in rest}
+
         def group(index: int) -> tuple[bool, str, int, bool]:
-            request = requests[index]
-            tokens = self._tokens(request, languages[index])
-            return request.final, languages[index], len(tokens.prompt), len(tokens.prefix) > MIN_PARALLEL
+            own = tokens[index]
+            return requests[index].final, languages[index], len(own.prompt), len(own.prefix) > MIN_PARALLEL
 
         for (final, language, *_), members in groupby(sorted(rest, key=group), key=group):
             indices = list(members)
             batch = [requests[index] for index in indices]
-            results.update(zip(indices, self._decode(batch, language, final), strict=True))
+            decoded = self._decode(batch, [tokens[index] for index in indices], language, final)
+            results.update(zip(indices, decoded, strict=True))
         return [results[index] for index in range(len(requests))]
 
     # ---- one group: same language, same prompt length, same options
 
-    def _decode(self, requests: list[DecodeRequest], language: str, final: bool) -> list[Hypothesis]:
+    def _decode(
+        self, requests: list[DecodeRequest], tokens: list[_Tokens], language: str, final: bool
+    ) -> list[Hypothesis]:
         with self._timed("encode"):
             encoded = self._encode([np.concatenate([request.context, request.samples]) for request in requests])
-        tokens = [self._tokens(request, language) for request in requests]
         with self._timed("generate"):
             generated = self._generate(encoded, requests, tokens, final)
         texts: list[list[int]] = []
@@ -326,11 +331,6 @@ class WhisperModel:
         return words
 
     # ---- tokens
-
-    @property
-    def _end_of_text(self) -> int:
-        token: int = self._tokenizer_file.token_to_id("<|endoftext|>")
-        return token
 
     def _tokenizer(self, language: str) -> Any:
         if language not in self._tokenizers:
