@@ -3,9 +3,10 @@
 ``python -m benchmarks.engine --stream A.flac=A.json [...] [--set step_s=0.5,0.75 --set frame_threshold=15,25]``
 
 Audio arrives in 40 ms chunks at exactly 1x. A decode that starts at t ends at t plus the CPU time that it really took,
-so one stream plays as it would on a machine with one core to spare, in a fraction of the time. Every combination of
-``--set`` values is one row of the table; fields of SessionConfig, EngineConfig and module constants of the engine
-(``whisper.PADDING_S``) can be set.
+so one stream plays as it would on a machine with one core to spare, in a fraction of the time. With ``--decode-s`` every
+decode takes that long instead: two runs of the same settings are then the same, whatever else the machine does. Every
+combination of ``--set`` values is one row of the table; fields of SessionConfig and module constants of the engine and
+the core (``whisper.PADDING_S``) can be set.
 """
 
 import argparse
@@ -71,8 +72,13 @@ class Transcript:
             self.snapshots.append(Snapshot(now, self.committed, self.partial))
 
 
-def play(stream: Stream, model: WhisperModel, config: SessionConfig) -> tuple[Transcript, float, int]:
-    """The transcript in time, the CPU seconds of decoding, and the number of decodes."""
+def play(
+    stream: Stream, model: WhisperModel, config: SessionConfig, decode_s: float | None = None
+) -> tuple[Transcript, float, int]:
+    """The transcript in time, the CPU seconds of decoding, and the number of decodes.
+
+    ``decode_s``: what each decode takes on the simulated clock instead of its CPU time.
+    """
     core = Session(config, Start())
     transcript = Transcript()
     cpu = 0.0
@@ -90,7 +96,7 @@ def play(stream: Stream, model: WhisperModel, config: SessionConfig) -> tuple[Tr
         took = time.process_time() - began
         cpu += took
         decodes += 1
-        return now + took, hypothesis
+        return now + (took if decode_s is None else decode_s), hypothesis
 
     position = 0
     while not core.finished:
@@ -139,7 +145,9 @@ def combinations(settings: list[str]) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, combination, strict=True))
 
 
-def run(streams: list[Stream], model: WhisperModel, chosen: dict[str, Any]) -> dict[str, Any]:
+def run(
+    streams: list[Stream], model: WhisperModel, chosen: dict[str, Any], decode_s: float | None = None
+) -> dict[str, Any]:
     """One row: the mean over the streams."""
     fields = {field.name for field in dataclasses.fields(SessionConfig)}
     for name, value in chosen.items():
@@ -153,7 +161,7 @@ def run(streams: list[Stream], model: WhisperModel, chosen: dict[str, Any]) -> d
     config = SessionConfig(**{name: value for name, value in chosen.items() if name in fields})
     rows = []
     for stream in streams:
-        transcript, cpu, decodes = play(stream, model, config)
+        transcript, cpu, decodes = play(stream, model, config, decode_s)
         result = score(transcript.snapshots, stream.words)
         seconds = len(stream.samples) / SAMPLE_RATE
         row = {**dataclasses.asdict(result), "cpu": cpu / seconds, "decodes": decodes / seconds}
@@ -170,6 +178,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, default=3)
     parser.add_argument("--stream", action="append", default=[], metavar="AUDIO=REFERENCE")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,VALUE...]")
+    parser.add_argument("--decode-s", type=float, help="what a decode takes on the clock; without it, its CPU time")
     parser.add_argument("--text", action="store_true", help="print the transcripts too")
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--plot", type=Path, help="draw WER over commit latency, one point a row, into this SVG or PNG")
@@ -194,7 +203,7 @@ def main() -> None:
     results = []
     print("  WER  | commit p50/p95 | partial p50/p95 | retr | CPU/s | decodes/s | settings")
     for chosen in combinations(arguments.set):
-        result = run(streams, model, chosen)
+        result = run(streams, model, chosen, arguments.decode_s)
         results.append(result)
         for row in [result] if len(streams) == 1 else [*result["streams"], result]:
             print(

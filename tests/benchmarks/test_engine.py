@@ -35,9 +35,19 @@ def test_a_phrase_is_played_to_its_end(tmp_path: Path) -> None:
     transcript, cpu, decodes = engine.play(stream, model, SessionConfig())
     assert decodes >= 2
     assert cpu > 0
-    result = engine.run([stream], model, {"step_s": 0.5})
+    result = engine.run([stream], model, {"step_s": 0.5}, decode_s=0.1)
     assert result["wer"] < 0.3
     assert result["retracted"] == 0
     assert transcript.committed.strip()
     engine.plot([result], tmp_path / "frontier.svg")
     assert (tmp_path / "frontier.svg").stat().st_size > 1000
+
+
+@pytest.mark.model
+def test_decodes_of_a_fixed_length_make_a_run_repeatable() -> None:
+    """The same snapshots at the same moments, however busy the machine is."""
+    clip = ROOT / "tests/data/phrase_3s.flac"
+    stream = engine.load_stream("phrase", clip, clip.with_suffix(".json"), silero.SileroModel())
+    model = WhisperModel(EngineConfig(ROOT / "models/whisper/base", "cpu"))
+    first, second = (engine.play(stream, model, SessionConfig(), decode_s=0.15)[0] for _ in range(2))
+    assert first == second
