@@ -6,6 +6,8 @@
  *   recording  -> finishing   the button, or the sound ended: the last words are on their way
  *   finishing  -> idle        `done`, or the user gave up
  *   any        -> idle        an error that trying again does not cure
+ *
+ * Long because the page has many elements; what can be tested without them is in the other modules.
  */
 
 import { Connection, askWhy } from "./connection.js";

@@ -9,7 +9,8 @@
  *   waiting     for the next attempt, audio is kept       -> connecting
  *   ended       `done`, a final error, or abandoned       for good
  *
- * Stopping is no state of its own: it can meet any of these, and a connection that is lost then is resumed as well.
+ * Stopping is no state of its own: it can meet any of these, and a connection that is lost then is resumed as well. The audio
+ * kept (`Backlog`) and the attempts (`Connection`) are one thing, because what may be dropped is what no attempt needs again.
  *
  * @typedef {import("./protocol.js").ServerEvent} ServerEvent
  * @typedef {import("./protocol.js").StartOptions} StartOptions

@@ -1,6 +1,8 @@
 """The one description of every setting: the only reader of ``.env``, and the maker of the small configs below it.
 
 ``python -m whisperlivekit.settings > .env.example`` writes the example file; a test holds the two together.
+
+One module although it is long: a setting, what it must be, and the complaint when it is not, are read together.
 """
 
 import io

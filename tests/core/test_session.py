@@ -1,4 +1,7 @@
-"""The session: audio, speech probabilities and hypotheses in; events and decode requests out."""
+"""The session: audio, speech probabilities and hypotheses in; events and decode requests out.
+
+Long like the class: one test for each rule, and one stream of random faults against all of them.
+"""
 
 import itertools
 import random

@@ -11,6 +11,9 @@ forward so that the last ``anchor_words`` stay, as forced prefix and acoustic co
 
 At most one decode is in flight, and a request always takes the newest audio, so load makes partials rarer and never
 makes a queue. A result whose request is no longer wanted is dropped by its id.
+
+One class although it is long: each rule here reads and moves the same utterance. What needs nothing of it stands alone:
+the gate, the commit policy, the evidence, the timeline.
 """
 
 from collections import deque
