@@ -2,11 +2,11 @@
 
 ``python -m benchmarks.engine --stream A.flac=A.json [...] [--set step_s=0.5,0.75 --set frame_threshold=15,25]``
 
-Audio arrives in 40 ms chunks at exactly 1x. A decode that starts at t ends at t plus the CPU time that it really took,
-so one stream plays as it would on a machine with one core to spare, in a fraction of the time. With ``--decode-s`` every
-decode takes that long instead: two runs of the same settings are then the same, whatever else the machine does. Every
-combination of ``--set`` values is one row of the table; fields of SessionConfig and module constants of the engine and
-the core (``whisper.PADDING_S``) can be set.
+Audio arrives in 40 ms chunks at exactly 1x. A decode that starts at t ends at t plus the CPU time that it really
+took, so one stream plays as it would on a machine with one core to spare, in a fraction of the time. With
+``--decode-s`` every decode takes that long instead: two runs of the same settings are then the same, whatever else
+the machine does. Every combination of ``--set`` values is one row of the table; fields of SessionConfig and module
+constants of the engine and the core (``whisper.PADDING_S``) can be set.
 """
 
 import argparse
