@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperlivekit.core.commit import EARLY, LATE, NUMBER, SURE, UNSURE, CommitPolicy, bare
-from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.commit import EARLY, LATE, NUMBER, SURE, UNSURE, CommitPolicy
+from whisperlivekit.core.hypothesis import Word, bare
 from whisperlivekit.core.units import ENCODER_FRAME
 
 THRESHOLD = 25

@@ -1,11 +1,12 @@
-"""Whether a whole hypothesis is speech or invention."""
+"""What of a hypothesis is speech and what is invention."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperlivekit.core.evidence import NO_SPEECH, SURE_PHANTOM, SURE_WORD, is_speech
-from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.evidence import LOOP_COPIES, NO_SPEECH, SURE_PHANTOM, SURE_WORD, count_spoken, is_speech
+from whisperlivekit.core.hypothesis import Word, bare
+from whisperlivekit.core.units import SAMPLE_RATE
 
 
 def hypothesis(text: str, probability: float) -> list[Word]:
@@ -52,3 +53,90 @@ def test_words_that_the_model_is_sure_of_are_never_dropped(text: str, probabilit
 def test_nothing_is_not_doubted() -> None:
     """An empty hypothesis has nothing to be dropped."""
     assert is_speech([], 1.0)
+
+
+# ---- inventions that the words alone show
+
+
+def spoken(text: str, word_s: float = 0.4, probability: float = 0.9) -> list[Word]:
+    """Each word as long as said, one after the other."""
+    length = round(word_s * SAMPLE_RATE)
+    return [
+        Word(f" {word}", index * length, (index + 1) * length, probability) for index, word in enumerate(text.split())
+    ]
+
+
+def kept(before: str, words: list[Word], *, final: bool = False) -> str:
+    count = count_spoken([bare(word) for word in before.split()], words, final=final)
+    return "".join(word.text for word in words[:count]).strip()
+
+
+@pytest.mark.parametrize("before", ["Пляжу! Пляжу!", "да, Пляжу! Пляжу! Пляжу!", "Пляжу"])
+def test_a_loop_is_seen_across_decodes(before: str) -> None:
+    """Each decode adds a copy to those that it was given: «Пляжу!» once stood for 20 s of speech in babble."""
+    assert kept(before, spoken("Пляжу! Пляжу!")) == ""
+
+
+def test_a_loop_of_a_hypothesis_is_cut_to_its_first_copy() -> None:
+    """Punctuation, which hides it from the comparison of tokens, does not count."""
+    assert kept("", spoken("Здесь, здесь, здесь.")) == "Здесь,"
+    assert kept("добрый", spoken("день. Нажмите один, нажмите один. Нажмите один")) == "день. Нажмите один,"
+
+
+@given(
+    st.lists(st.sampled_from("абвг"), max_size=8),
+    st.lists(st.sampled_from("деёж"), min_size=1, max_size=10, unique=True),
+)
+def test_what_people_say_twice_stays(before: list[str], unit: list[str]) -> None:
+    """Wherever the first copy is, if the second took its time."""
+    assert kept("", spoken(" ".join([*unit, *unit]))) == " ".join([*unit, *unit])
+    assert kept(" ".join([*before, *unit]), spoken(" ".join(unit))) == " ".join(unit)
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "echo"),
+    [("", "Прицать чё?", "Прицать чё?"), ("", "в режим", "в режим"), ("двадцать пять", "", "двадцать пять")],
+)
+def test_what_is_said_twice_in_the_time_of_once_is_an_echo(before: str, said: str, echo: str) -> None:
+    """Alignment finds no room for the second copy."""
+    first = spoken(said)
+    end = first[-1].end if first else 0
+    second = [Word(f" {word}", end, end, 0.98) for word in echo.split()]
+    assert kept(before, [*first, *second]) == said
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_credits_in_the_middle_of_an_utterance_are_cut(final: bool) -> None:
+    """Noise after a sentence became «Субтитры Редактор субтитров А.Синецкая», and that the beginning of 7 s more."""
+    words = [
+        *spoken("для выхода из меню"),
+        *spoken("Редактор субтитров А .Синецкая Корректор А .Егорова", probability=0.7),
+    ]
+    assert kept("нажмите решетку", words, final=final) == "для выхода из меню"
+    sure = [*spoken("наш"), *spoken("редактор субтитров уволился")]
+    assert kept("", sure, final=final) == "наш редактор субтитров уволился"
+
+
+def test_what_may_become_credits_waits() -> None:
+    """Until the utterance ends, or the next word shows that it is none."""
+    assert kept("включите", spoken("мне субтитры", probability=0.6)) == "мне"
+    assert kept("включите", spoken("мне субтитры", probability=0.6), final=True) == "мне субтитры"
+    assert kept("включите", spoken("мне субтитры пожалуйста", probability=0.6)) == "мне субтитры пожалуйста"
+
+
+@given(
+    st.lists(st.sampled_from("абв"), max_size=6),
+    st.lists(st.sampled_from(["а", "б", "Субтитры", "Редактор", "субтитров", "—"]), max_size=12),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_only_the_end_is_ever_cut(
+    before: list[str], words: list[str], word_s: float, probability: float, final: bool
+) -> None:
+    """And what is left has no loop at its end, unless the decoder was given it."""
+    said = spoken(" ".join(words), word_s, probability)
+    count = count_spoken(before, said, final=final)
+    assert 0 <= count <= len(said)
+    left = [*before, *(bare(word.text) for word in said[:count])]
+    assert count == 0 or left[-LOOP_COPIES:] != [left[-1]] * LOOP_COPIES

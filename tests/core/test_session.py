@@ -524,6 +524,38 @@ def test_where_the_prefix_silences_the_decoder_it_is_asked_again_without() -> No
     check(drive)
 
 
+@pytest.mark.parametrize("given", ["context", "prefix"])
+def test_where_the_decoder_repeats_what_it_was_given_it_is_asked_again_without(given: str) -> None:
+    """At once, not at the end of the utterance: until then it would say nothing else, and lose the speech."""
+    stream = seconds(0.5, 3, 1, 6, 1)
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        known = (request.context_text if given == "context" else request.prefix).split()
+        if len(known) < 3:
+            return stream.decode(request)
+        last = known[-1]
+        end = request.start + len(request.samples)
+        copies = [Word(f" {last}", end - (3 - at) * WORD, end - (2 - at) * WORD, 0.95) for at in range(3)]
+        return Hypothesis(request.id, tuple(copies))
+
+    drive = Drive(stream, decode).run([CHUNK])
+    assert drive.words == stream.words
+    check(drive)
+
+
+def test_one_word_again_and_again_is_no_context() -> None:
+    """It would be the beginning of a loop."""
+    said = (" да", " нет", " да")
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        perfect = TWO.decode(replace(request, prefix=""))
+        words = [replace(word, text=said[word.start // WORD % 3]) for word in perfect.words]
+        return replace(perfect, words=tuple(words[len(request.prefix.split()) :]))
+
+    drive = Drive(TWO, decode).run([CHUNK])
+    assert not [request for request in second_of(drive) if request.context_text]
+
+
 def test_a_window_that_moves_on_leaves_its_context_behind() -> None:
     """It is no longer what was said right before."""
     stream = seconds(0.5, 3, 1, 8, 1)

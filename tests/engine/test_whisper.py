@@ -147,6 +147,26 @@ def test_an_endless_prompt_and_prefix_are_survived(model: WhisperModel, phrase: 
 
 
 @pytest.mark.model
+@pytest.mark.parametrize("task", ["<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>", "<|0.00|>", "<|ru|>"])
+def test_task_tokens_in_a_client_s_text_are_no_text(
+    model: WhisperModel, phrase: NDArray[np.float32], task: str
+) -> None:
+    """In a prompt, a hotword, a short and a long prefix, or context: one of them once took the whole process down."""
+    long = " Извините, но голосовой"
+    said = " Извините, но голосовой ящик абонента переполнен."
+    for final in (False, True):
+        requests = [
+            DecodeRequest(1, phrase, 0, "ru", prompt=f"{task} раз два", final=final),
+            DecodeRequest(2, phrase, 0, "ru", hotwords=(task, "ящик"), final=final),
+            DecodeRequest(3, phrase, 0, "ru", prefix=task, final=final),
+            DecodeRequest(4, phrase, 0, "ru", prefix=f"{task}{long}{task}", final=final),
+            DecodeRequest(5, phrase, 0, "ru", context_text=task, final=final),
+        ]
+        for request, hypothesis in zip(requests, model.decode(requests), strict=True):
+            assert "".join(word.text for word in hypothesis.words) == said.removeprefix(long if request.id == 4 else "")
+
+
+@pytest.mark.model
 def test_context_is_heard_but_not_told(model: WhisperModel, phrase: NDArray[np.float32]) -> None:
     """The words of the context come neither again nor with times before the window."""
     cut = round(1.55 * SAMPLE_RATE)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.hypothesis import Word, bare
 from whisperlivekit.core.units import ENCODER_FRAME
 
 SURE = 0.85
@@ -67,8 +67,3 @@ class CommitPolicy:
 
 def _is_number(word: Word) -> bool:
     return any(letter.isdigit() for letter in word.text)
-
-
-def bare(text: str) -> str:
-    """A word without case and punctuation, for comparison."""
-    return "".join(letter for letter in text.lower() if letter.isalnum())

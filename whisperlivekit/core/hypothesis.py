@@ -59,3 +59,8 @@ class Hypothesis:
     """The decoder repeated itself and its text was cut where the repetition began."""
     prefix_words: tuple[Word, ...] = field(default=())
     """The prefix with times newly measured, where the recognizer measured them."""
+
+
+def bare(text: str) -> str:
+    """A word without case and punctuation, for comparison."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())

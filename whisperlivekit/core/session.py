@@ -37,9 +37,9 @@ from whisperlivekit.core.events import (
     SpeechStopped,
     UtteranceEnded,
 )
-from whisperlivekit.core.evidence import is_speech
+from whisperlivekit.core.evidence import count_spoken, is_speech
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word, bare
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 
@@ -211,10 +211,11 @@ class Session:
         audio_end = request.start + len(request.samples)
         utterance.decoded_to = audio_end
         floor = min(max(self._committed_to, request.start), audio_end)
-        utterance.tail = _in_order(hypothesis.words, floor, audio_end)
+        spoken = count_spoken(_known(utterance), hypothesis.words, final=request.final)
+        utterance.tail = _in_order(hypothesis.words[:spoken], floor, audio_end)
         if not utterance.anchors and not is_speech(utterance.tail, hypothesis.no_speech_probability):
             utterance.tail = ()
-        elif not utterance.tail and self._start_afresh(utterance, request):
+        elif not utterance.tail and self._start_afresh(utterance, request, invented=spoken < len(hypothesis.words)):
             return
         utterance.settled = self._covers_end(utterance, request)
         if utterance.settled and self._goes_on(utterance, audio_end):
@@ -437,12 +438,16 @@ class Session:
             length = self.received - self._origin
             self._events.append(Done(length, self._speech, self._words, self._ended, self._gaps))
 
-    def _start_afresh(self, utterance: Utterance, request: DecodeRequest) -> bool:
+    def _start_afresh(self, utterance: Utterance, request: DecodeRequest, *, invented: bool) -> bool:
         """Whether a hypothesis without words is to be doubted: the decoder may have taken the end of the context or of
-        the prefix for the end of all text. Then the same audio is decoded once more without them.
+        the prefix for the end of all text, or may only repeat them. Then the same audio is decoded once more without.
         """
         unheard = request.start + len(request.samples) - utterance.heard_to
-        if request.final:
+        if invented:
+            # Each time needs new words to be doubted, so it comes to an end.
+            utterance.fresh = False
+            doubtful = utterance.context is not None or bool(utterance.anchors)
+        elif request.final:
             doubtful = utterance.context is not None or (bool(utterance.anchors) and unheard > self._unheard)
         else:
             # Little audio is often too little for a word, context or not.
@@ -486,6 +491,9 @@ class Session:
         words = known[max(0, len(known) - self._config.context_words) :]
         self._context = None
         start = words[0].start if words else utterance.end
+        if len({bare(word.text) for word in words}) < len(words):
+            # Who hears one word again and again goes on with it.
+            return
         if start < utterance.end and min(word.probability for word in words) >= UNSURE:
             samples = self._timeline.slice(start, utterance.end)
             self._context = Context(samples, "".join(word.text for word in words), utterance.end)
@@ -499,6 +507,12 @@ class Session:
     def _advance(self, kept_from: int) -> None:
         self._kept_from = max(self._kept_from, kept_from)
         self._timeline.drop_before(self._kept_from)
+
+
+def _known(utterance: Utterance) -> list[str]:
+    """The words that the decoder is given for an utterance, bare."""
+    context = utterance.context.text.split() if utterance.context else []
+    return [bare(text) for text in (*context, *(word.text for word in utterance.anchors))]
 
 
 def _in_order(words: tuple[Word, ...], start: int, end: int) -> tuple[Word, ...]:

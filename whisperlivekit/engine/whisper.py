@@ -348,12 +348,17 @@ class WhisperModel:
         earlier = f"{earlier}. {request.prompt}" if earlier and request.prompt else earlier or request.prompt
         prompt: list[int] = []
         if earlier:
-            prompt = [tokenizer.sot_prev, *tokenizer.encode(" " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
+            prompt = [tokenizer.sot_prev, *self._text_tokens(tokenizer, " " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
         return _Tokens(
             prompt=[*prompt, *tokenizer.sot_sequence, self._no_timestamps(tokenizer)],
-            context=tokenizer.encode(request.context_text) if request.context_text else [],
-            own_prefix=tokenizer.encode(request.prefix) if request.prefix else [],
+            context=self._text_tokens(tokenizer, request.context_text),
+            own_prefix=self._text_tokens(tokenizer, request.prefix),
         )
+
+    def _text_tokens(self, tokenizer: Any, text: str) -> list[int]:
+        # A client's text may hold "<|startoftranscript|>": a task token where text belongs makes CTranslate2 write
+        # beyond its memory.
+        return [id_ for id_ in tokenizer.encode(text) if id_ < self._end_of_text] if text else []
 
     def _detect(self, request: DecodeRequest) -> str:
         if not self._model.is_multilingual:
