@@ -359,6 +359,10 @@ class Settings(BaseSettings):
     def threads_per_worker(self) -> int:
         return self.cpu_threads or max(1, available_cores() // self.gunicorn_workers)
 
+    def lanes(self) -> int:
+        """Decodes that one worker's model does at once."""
+        return self.threads_per_worker() if self.resolved_device() == "cpu" else 1
+
     def environment(self) -> dict[str, str]:
         """What must stand in ``os.environ`` before the model libraries are imported."""
         cache = self.cache_dir.absolute()
@@ -386,7 +390,7 @@ class Settings(BaseSettings):
             device_index=worker % max(1, gpus),
             compute_type=self.resolved_compute_type(),
             threads=1 if device == "cpu" else self.threads_per_worker(),
-            lanes=self.threads_per_worker() if device == "cpu" else 1,
+            lanes=self.lanes(),
             max_batch=MAX_BATCH[device],
             beams=self.beams,
             language=self.language,

@@ -1,9 +1,10 @@
-"""One model thread for all sessions: every caller gets an answer, whatever the model does."""
+"""One model for all sessions: every caller gets an answer, whatever the model does."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ class FakeModel(WhisperModel):
         self.hold = threading.Event()
         self.hold.set()
 
+    def lane(self) -> "FakeModel":
+        return self
+
     def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         self.batches.append([request.prompt for request in requests])
         self.begun.release()
@@ -67,17 +71,17 @@ class FakeSilero(SileroModel):
 class FakeEngine(Engine):
     """The real engine on a fake model."""
 
-    def __init__(self, behaviour: Behaviour = echo, load_error: Exception | None = None) -> None:
-        super().__init__(CONFIG)
+    def __init__(self, behaviour: Behaviour = echo, load_error: Exception | None = None, lanes: int = 1) -> None:
+        super().__init__(replace(CONFIG, lanes=lanes))
         self.fake = FakeModel(behaviour)
         self.silero = FakeSilero()
         self._load_error = load_error
 
-    def _load(self) -> None:
+    def _load(self) -> WhisperModel:
         if self._load_error is not None:
             raise self._load_error
         self._silero = self.silero
-        self._model = self.fake
+        return self.fake
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -293,7 +297,8 @@ def test_close_refuses_who_waits_and_finishes_who_is_served() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_model_thread_that_dies_leaves_nobody_waiting() -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_model_thread_that_dies_leaves_nobody_waiting(lanes: int) -> None:
     """Even what is no Exception at all: the engine is failed, and the process can be replaced."""
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
@@ -310,7 +315,7 @@ def test_a_model_thread_that_dies_leaves_nobody_waiting() -> None:
             assert isinstance(answer, ModelUnavailable)
         assert engine.failed
 
-    run(FakeEngine(decode), test)
+    run(FakeEngine(decode, lanes=lanes), test)
 
 
 def test_a_model_that_does_not_load_says_why() -> None:
@@ -332,8 +337,8 @@ def test_a_model_that_does_not_load_says_why() -> None:
 class RealModelOnly(Engine):
     """No detector: what is tested fails before it is needed."""
 
-    def _load(self) -> None:
-        self._model = WhisperModel(self._config)
+    def _load(self) -> WhisperModel:
+        return WhisperModel(self._config)
 
 
 def test_a_model_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -375,9 +380,9 @@ def test_every_session_has_its_own_detector() -> None:
 
 
 @hypothesis_settings(max_examples=20)
-@given(st.lists(st.sampled_from(["good", "bad", "gone"]), min_size=1, max_size=15))
-def test_every_caller_is_answered(fates: list[str]) -> None:
-    """Whatever mixture of good requests, bad ones and callers that go away."""
+@given(st.lists(st.sampled_from(["good", "bad", "gone"]), min_size=1, max_size=15), st.integers(1, 3))
+def test_every_caller_is_answered(fates: list[str], lanes: int) -> None:
+    """Whatever mixture of good requests, bad ones and callers that go away; from one lane or several."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -395,4 +400,38 @@ def test_every_caller_is_answered(fates: list[str]) -> None:
                 assert answer == ["good"] or isinstance(answer[0], WhisperLiveKitError)
                 assert fate == "good" or isinstance(answer[0], WhisperLiveKitError)
 
-    run(FakeEngine(failing("bad")), test)
+    run(FakeEngine(failing("bad"), lanes=lanes), test)
+
+
+def test_lanes_take_what_waits_at_once() -> None:
+    """A request does not wait for a lane that is busy while another is free."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            tasks = [asyncio.create_task(ask(engine, name)) for name in ("a", "b", "c")]
+            for _ in range(2):
+                await engine.begun()
+            assert len(engine.fake.batches) == 2
+        assert await asyncio.gather(*tasks) == [["a"], ["b"], ["c"]]
+
+    run(FakeEngine(lanes=2), test)
+
+
+def test_a_lane_that_cannot_start_is_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of threads or memory: the reason is told, and nobody waits for ever."""
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "model-1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def test() -> None:
+        engine = FakeEngine(lanes=2)
+        async with asyncio.timeout(20):
+            with pytest.raises(ModelUnavailable, match="can't start new thread"):
+                await engine.load()
+        engine.close()
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    asyncio.run(test())

@@ -153,6 +153,41 @@ def test_waiting_is_not_work() -> None:
     assert admission.pace.turnaround_s == pytest.approx(0.25, abs=0.06)
 
 
+@given(st.integers(1, 8), st.integers(1, 16))
+def test_idle_lanes_are_room(lanes: int, speakers: int) -> None:
+    """However many speak: each of four lanes that takes 0.1 s makes 40 decodes a second, not the ten that one speaker
+    would show.
+    """
+    now = 0.0
+    pace = Pace(lanes, lambda: now)
+    answers: list[asyncio.Future[Hypothesis]] = []
+
+    class Lanes:
+        async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+            answers.append(asyncio.get_running_loop().create_future())
+            return await answers[-1]
+
+    async def run() -> None:
+        nonlocal now
+        timed = Timed(Lanes(), pace)
+        asked = [asyncio.create_task(timed.transcribe(request())) for _ in range(speakers)]
+        for _ in range(3 * SAMPLE):
+            await asyncio.sleep(0)
+            now += 0.1
+            done, answers[:lanes] = answers[:lanes], []
+            for answer in done:
+                answer.set_result(Hypothesis(1, ()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            asked += [asyncio.create_task(timed.transcribe(request())) for _ in done]
+        assert pace.cost_s == pytest.approx(0.1 / lanes, rel=0.2)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 def test_pauses_are_not_work() -> None:
     """Between two decodes nobody may speak for long."""
     model = Model(0.1)

@@ -40,7 +40,6 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self._model: WhisperModel | None = None
         self._silero: SileroModel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
@@ -105,7 +104,7 @@ class Engine:
             self._wake.notify_all()
         self._refuse_all()
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(STOP_TIMEOUT_S)
         if self._silero is not None:
             self._silero.close()
@@ -119,18 +118,17 @@ class Engine:
 
     def _run(self, loaded: asyncio.Future[None]) -> None:
         try:
-            self._load()
+            model = self._load()
+            for _ in range(self._config.lanes - 1):
+                self._start(self._work, model.lane())
         except Exception as error:  # noqa: BLE001 - start-up edge: CTranslate2, torch and the file system have their own
             reason = f"the model in {self._config.model_dir} does not load on {self._config.device}: {error}"
             self.failed = True
             self._refuse_all()
             self._fail(loaded, ModelUnavailable(reason))
             return
-        assert self._model is not None
-        for _ in range(self._config.lanes - 1):
-            self._start(self._work, self._model.lane())
         self._resolve(loaded, None)
-        self._work(self._model)
+        self._work(model)
 
     def _work(self, model: WhisperModel) -> None:
         """One lane: batch after batch."""
@@ -145,13 +143,14 @@ class Engine:
                 for _, future in batch:
                     self._fail(future, ModelUnavailable("the model does not serve"))
 
-    def _load(self) -> None:
+    def _load(self) -> WhisperModel:
         self._silero = SileroModel()
-        self._model = WhisperModel(self._config)
+        model = WhisperModel(self._config)
         noise = np.random.default_rng(0).normal(0, 0.01, 2 * SAMPLE_RATE).astype(np.float32)
         for final in (False, True):
-            self._model.decode([DecodeRequest(0, noise, 0, self._config.language, final=final)])
+            model.decode([DecodeRequest(0, noise, 0, self._config.language, final=final)])
         memory.give_back()
+        return model
 
     def _take(self) -> list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]] | None:
         """Wait for requests and take the next batch; None when closing."""

@@ -7,11 +7,14 @@ copy whose embeddings have the rows of all text tokens once more, in that range.
 only: what is generated is numbered as ever.
 """
 
+import fcntl
 import json
 import mmap
+import shutil
 import struct
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +24,8 @@ FORMAT = 6
 
 EMBEDDINGS = "decoder/embeddings/"
 PROJECTION = "decoder/projection/"
+_PREFIX = "whisperlivekit-model-"
+
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 
 
@@ -49,6 +54,31 @@ class _Variable:
     type: int
     data: list[memoryview]
     """Its bytes, in pieces."""
+
+
+@contextmanager
+def folder_for_copy() -> Iterator[Path]:
+    """An empty temporary folder for as long as the context lasts.
+
+    Those of processes that were killed meanwhile, which nobody else would remove, are removed first: each is as large
+    as a model.
+
+    Raises:
+        OSError: there is no place for it.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*.lock"):
+        with suppress(OSError), left.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+            left.unlink()
+    with tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = Path(lock.name).with_suffix("")
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_model(source: Path, target: Path) -> SecondIds:

@@ -9,14 +9,13 @@ once, are put behind every window (docs/decisions.md has the figures).
 import copy
 import logging
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE
 from whisperlivekit.engine.cuda import load_cublas
-from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
+from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model, folder_for_copy
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ class WhisperModel:
         self._model: Any = self._load()
         self._tokenizer_file: Any = TokenizerFile.from_file(str(config.model_dir / "tokenizer.json"))
         self._new_tokenizer = Tokenizer
-        self._end_of_text: int = self._tokenizer_file.token_to_id("<|endoftext|>")
+        self._end_of_text = cast(int, self._tokenizer_file.token_to_id("<|endoftext|>"))
         self._tokenizers: dict[str, Any] = {}
         self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
         silence = np.zeros(CONTEXT_S * SAMPLE_RATE, np.float32)
@@ -136,7 +135,7 @@ class WhisperModel:
         with ExitStack() as until_loaded:
             path = config.model_dir
             try:
-                folder = Path(until_loaded.enter_context(tempfile.TemporaryDirectory(prefix="whisper-")))
+                folder = until_loaded.enter_context(folder_for_copy())
                 self._second_ids = copy_model(config.model_dir, folder)
                 path = folder
             except (OSError, UnknownFormat) as error:

@@ -85,7 +85,7 @@ class Service:
         self.settings = settings
         self.session_config = settings.session_config()
         self.guard = Guard(settings.api_key_list, settings.allowed_origin_list)
-        self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address)
+        self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address, settings.lanes())
         self.limits = Limits(settings.idle_timeout, settings.max_session_hours * 3600)
         self.metrics = Metrics()
         self.worker = 0

@@ -1,9 +1,9 @@
 """Who may open a stream: counts the live ones of a worker and refuses before it would make everybody slow.
 
-A session has one decode in flight at most, so what a worker holds follows from two measurements: how long the model is
-busy for one decode, and how long a decode takes from its request to its answer, waiting included. From the first comes
-the number of sessions whose decodes take ``ROUND_S`` together, as if all of them spoke at once; the second says that
-the box is full whatever the reason is.
+A session has one decode in flight at most, so what a worker holds follows from two measurements: how long one of the
+model's lanes is busy for a decode, and how long a decode takes from its request to its answer, waiting included. From
+the first comes the number of sessions whose decodes take all lanes ``ROUND_S`` together, as if all of them spoke at
+once; the second says that the box is full whatever the reason is.
 """
 
 import time
@@ -21,8 +21,8 @@ CEILING = 256
 LATE_S = 5.0
 """A live stream this far behind its speaker is late. Partial results come within a second where the model keeps up."""
 
-ROUND_S = 1.0
-"""One decode for each session, one after the other, may take this long. docs/operations.md has the measurement."""
+ROUND_S = 0.8
+"""One decode for each session, over all lanes, may take this long. docs/operations.md has the measurement."""
 
 SLOW_S = 1.2
 """A decode's mean time from request to answer that says that the worker is full."""
@@ -57,18 +57,22 @@ class Ticket:
 class Pace:
     """How fast a recognizer answers live speech: what it is asked is passed on and timed."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lanes: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        """lanes: what the recognizer can do at once."""
+        self._lanes = lanes
         self._clock = clock
         self._in_flight = 0
-        self._busy_since = 0.0
+        self._changed = 0.0
+        """When ``_in_flight`` last did."""
         self._busy_s = 0.0
+        """How long the recognizer has been busy; with half of its lanes, half as long."""
         self._answers: deque[tuple[float, float, float]] = deque(maxlen=SAMPLE)
-        """When, how long it took, and how long the recognizer had been busy in all by then."""
+        """When, how long it took, and ``_busy_s`` by then."""
         self._cost_s: float | None = None
 
     @property
     def cost_s(self) -> float | None:
-        """How long the recognizer is busy for one decode; None: too few were seen."""
+        """How long the whole recognizer is busy for one decode; None: too few were seen."""
         return self._cost_s
 
     @property
@@ -82,26 +86,26 @@ class Pace:
         """The recognizer's answer."""
         if not request.live:
             return await recognizer.transcribe(request)
-        began = self._clock()
-        if not self._in_flight:
-            self._busy_since = began
-        self._in_flight += 1
+        began = self._change(+1)
         try:
-            hypothesis = await recognizer.transcribe(request)
-        except BaseException:
-            self._note(began)
-            raise
-        self._note(began)
-        return hypothesis
+            return await recognizer.transcribe(request)
+        finally:
+            self._note(began, self._change(-1))
 
-    def _note(self, began: float) -> None:
+    def _change(self, by: int) -> float:
         now = self._clock()
-        self._busy_s += now - self._busy_since
-        self._busy_since = now
-        self._in_flight -= 1
+        self._busy_s += (now - self._changed) * min(self._in_flight, self._lanes) / self._lanes
+        self._changed = now
+        self._in_flight += by
+        return now
+
+    def _note(self, began: float, now: float) -> None:
         self._answers.append((now, now - began, self._busy_s))
-        if len(self._answers) == SAMPLE:
-            self._cost_s = (self._answers[-1][2] - self._answers[0][2]) / (SAMPLE - 1)
+        first = self._answers[0][2]
+        later = [busy_s for _, _, busy_s in self._answers if busy_s > first]
+        # Answers that came with the first one, as those of a batch do, were paid for before it.
+        if later and len(self._answers) == SAMPLE:
+            self._cost_s = (later[-1] - first) / len(later)
 
 
 class Timed:
@@ -119,13 +123,15 @@ class Timed:
 class Admission:
     """The streams of one worker."""
 
-    def __init__(self, limit: int = 0, per_address: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """limit, per_address: streams at once. 0: no limit but what is measured."""
+    def __init__(
+        self, limit: int = 0, per_address: int = 0, lanes: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """limit, per_address: streams at once. 0: no limit but what is measured. lanes: of the model."""
         self._limit = limit
         self._per_address = per_address
         self._tickets: set[Ticket] = set()
         self._addresses: Counter[str] = Counter()
-        self.pace = Pace(clock)
+        self.pace = Pace(lanes, clock)
 
     @property
     def live(self) -> int:
