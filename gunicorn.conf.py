@@ -32,7 +32,11 @@ systemd.take_socket()
 
 # Libraries of the workers read these at import; prometheus_client decides at import whether it counts for many.
 os.environ.update(_settings.environment())
-_metrics_folder = os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="whisperlivekit-metrics-"))
+# Memory, where there is such a folder: a write into a file that is mapped from a full disk kills the worker.
+_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="whisperlivekit-metrics-", dir=_memory)
+_metrics_folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 _address = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 _log_file = _settings.log_dir / "server.log"
@@ -52,7 +56,7 @@ max_requests_jitter = max_requests // 5
 certfile = str(_settings.ssl_certfile) if _settings.ssl_certfile else None
 keyfile = str(_settings.ssl_keyfile) if _settings.ssl_keyfile else None
 # Its heartbeat file must not wait for a disk.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+worker_tmp_dir = _memory
 # A thread in the master, started before later forks, and a socket in the home folder: nobody here uses them.
 control_socket_disable = True
 accesslog = None
@@ -66,7 +70,7 @@ def on_starting(_: Any) -> None:
     import logging
 
     log = logging.getLogger("whisperlivekit.start")
-    _empty(Path(_metrics_folder))
+    _empty(_metrics_folder)
     log.info("%s", gpu.describe())
     try:
         _settings.need_device()
@@ -100,7 +104,7 @@ def when_ready(_: Any) -> None:
 def on_reload(_: Any) -> None:
     """Tell the old workers that new ones are coming: they serve until one of those is warm."""
     # A reload has read this file again: a folder named by the environment is still the same.
-    (Path(_metrics_folder) / "reloaded").touch()
+    (_metrics_folder / "reloaded").touch()
 
 
 def pre_fork(server: Any, worker: Any) -> None:

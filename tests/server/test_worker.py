@@ -85,6 +85,19 @@ def test_a_replacement_lets_its_siblings_serve_while_it_loads(age: int, workers:
         assert subject.replaces_another is waits
 
 
+@pytest.mark.parametrize(("reloaded_s", "waits"), [(None, False), (1, True), (100, False)])
+def test_the_only_worker_s_successor_lets_it_serve_on(
+    reloaded_s: float | None, waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reload the one before is still there; after a crash, or long after a reload, nobody is."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    if reloaded_s is not None:
+        (tmp_path / RELOADED).touch()
+        os.utime(tmp_path / RELOADED, (time.time() - reloaded_s,) * 2)
+    with worker(2, workers=1) as subject:
+        assert subject.replaces_another is waits
+
+
 def test_only_after_a_reload_there_is_a_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by a marker that is younger than the worker, and not old; a worker with a dead model cannot wait."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

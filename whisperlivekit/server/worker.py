@@ -129,18 +129,22 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
 
     @property
     def replaces_another(self) -> bool:
-        """It was not there from the start, and is not alone."""
-        return int(self.age) > int(self.cfg.workers) > 1
+        """It was not there from the start, and is not alone: it has siblings, or the one before it still serves."""
+        siblings = int(self.cfg.workers) > 1 or self._reloaded_between(self._made - SUCCESSOR_WITHIN_S, self._made)
+        return siblings and int(self.age) > int(self.cfg.workers)
 
     def is_succeeded(self, service: Service) -> bool:
         """It leaves because all workers are being replaced, and could serve on."""
+        now = time.time()
+        return service.state is State.READY and self._reloaded_between(max(self._made, now - SUCCESSOR_WITHIN_S), now)
+
+    def _reloaded_between(self, begin: float, end: float) -> bool:
+        """All workers were told to be replaced in this time."""
         marker = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")) / RELOADED
         try:
-            reloaded = marker.stat().st_mtime
+            return begin < marker.stat().st_mtime <= end
         except OSError:
             return False
-        recently = self._made < reloaded and time.time() - reloaded < SUCCESSOR_WITHIN_S
-        return recently and service.state is State.READY
 
     def should_leave(self, service: Service) -> bool:
         """The model is dead, or the worker has served enough and nobody is on it."""
