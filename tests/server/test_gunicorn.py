@@ -224,3 +224,12 @@ def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path, base_model: Pat
         running_server(2, WLK_MODEL=str(broken), ready_within_s=60),
     ):
         pass
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no memory that looks like a folder")
+def test_counts_lie_in_memory(server: Server) -> None:
+    """A write into a file that is mapped from a full disk would kill the worker."""
+    for worker in server.workers():
+        counts = [mapped.path for mapped in worker.memory_maps() if mapped.path.endswith(".db")]
+        assert counts
+        assert all(path.startswith("/dev/shm/") for path in counts)
