@@ -24,7 +24,11 @@ STREAMS = ("telephone_ru", "long", "digits")
 LOUD = 0.02
 """Root mean square below which a window is taken for a pause."""
 
-CASES = ((0.5, 1), (1.0, 1), (2.0, 1), (3.0, 1), (5.0, 1), (0.5, 50), (1.0, 20), (1.0, 50), (2.0, 50))
+CASES = (
+    *((seconds, 1) for seconds in (0.5, 1.0, 2.0, 3.0, 5.0)),
+    *((seconds, 50) for seconds in (0.0, 0.5, 1.0, 2.0)),
+    *((1.0, frames) for frames in (20, 400)),
+)
 """Seconds of encoded silence, and encoder frames of far silence."""
 
 
@@ -44,10 +48,10 @@ def windows(count: int) -> list[NDArray[np.float32]]:
 
 
 def decode(model_dir: Path, sounds: list[NDArray[np.float32]], padding_s: float, tail: int) -> tuple[list[str], int]:
-    """The texts, and how many of them used up their token budget: those loop."""
+    """The texts, and how many of them looped."""
     constants: Any = whisper
     constants.PADDING_S, constants.TAIL_FRAMES = padding_s, tail
-    model = WhisperModel(EngineConfig(model_dir, "cpu"))
+    model = WhisperModel(EngineConfig(model_dir, "cpu", beams=1))
     texts, loops = [], 0
     for sound in sounds:
         (hypothesis,) = model.decode([DecodeRequest(0, sound, 0, "ru")])

@@ -59,6 +59,16 @@ def test_all_formats(server: Server) -> None:
     assert "".join(segment["text"] for segment in verbose["segments"]).strip() == verbose["text"]
 
 
+def test_a_detected_language_is_told(server: Server) -> None:
+    """And none where there was nothing to detect it in."""
+    heard = post(server, language="auto", response_format="verbose_json")
+    assert heard.json()["language"] == "russian"
+    silence = io.BytesIO()
+    soundfile.write(silence, np.zeros(16_000, np.int16), 16_000, format="WAV")
+    still = post(server, silence.getvalue(), language="auto", response_format="verbose_json")
+    assert still.json()["language"] is None
+
+
 @pytest.mark.parametrize(
     ("content", "fields", "status_and_code", "found"),
     [

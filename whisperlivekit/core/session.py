@@ -282,6 +282,11 @@ class Session:
         return self._timeline.end
 
     @property
+    def language(self) -> str | None:
+        """As asked or, once something was heard, as detected."""
+        return self._language
+
+    @property
     def waiting(self) -> int:
         """Samples of speech received that no decode has taken yet: the measure for back-pressure."""
         if not self._utterances:

@@ -40,7 +40,7 @@ _SCHEMAS = {
     "Transcription": _object(
         {"text": _TEXT},
         task=_TEXT,
-        language=_TEXT,
+        language={"type": ["string", "null"], "description": "null where none was asked for and nothing was heard"},
         duration=_SECONDS,
         segments={"type": "array", "items": _SEGMENT},
         words={"type": "array", "items": _WORD},

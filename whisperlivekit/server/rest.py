@@ -191,7 +191,7 @@ async def _transcribe(service: Service, file: BinaryIO, start: Start) -> Transcr
     service.metrics.words.inc(len(words))
     service.metrics.audio.inc(received / SAMPLE_RATE)
     service.metrics.length.observe(received / SAMPLE_RATE)
-    return Transcription(tuple(words), received, start.language or service.session_config.language, gaps)
+    return Transcription(tuple(words), received, runner.language, gaps)
 
 
 async def _feed(runner: SessionRunner, file: BinaryIO) -> None:

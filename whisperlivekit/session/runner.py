@@ -52,6 +52,11 @@ class SessionRunner:
         """Samples received, counted from the beginning of the stream."""
         return self._session.received
 
+    @property
+    def language(self) -> str | None:
+        """As asked or, once something was heard, as detected."""
+        return self._session.language
+
     async def receive(self, command: Command) -> None:
         """Take a command. Returns when the session has room for the next one: that is the back-pressure."""
         match command:

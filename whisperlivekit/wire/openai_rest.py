@@ -19,7 +19,7 @@ class Transcription:
     duration: int
     """Samples of audio."""
     language: str | None
-    """As asked; None: it was left to the model."""
+    """As asked or detected; None: nothing was heard that has one."""
     gaps: int = 0
     """Samples that could not be transcribed."""
 
