@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperlivekit.core.commit import EARLY, LATE, NUMBER, SURE, UNSURE, CommitPolicy
+from whisperlivekit.core.commit import CLEAR, EARLY, LATE, NUMBER, RECENT, SURE, UNSURE, CommitPolicy
 from whisperlivekit.core.hypothesis import Word, bare
 from whisperlivekit.core.units import ENCODER_FRAME
 
@@ -41,6 +41,17 @@ def test_an_unsure_word_waits_longer() -> None:
     unsure = word(end=END - DISTANCE, probability=UNSURE - 0.01)
     assert policy.committable([unsure], END) == 0
     assert policy.committable([unsure], END + round(DISTANCE * (LATE - 1))) == 1
+
+
+def test_in_noise_more_words_are_unsure() -> None:
+    """How well the stream was understood lately moves the border, over pauses too, and back when it is clear again."""
+    policy = CommitPolicy(THRESHOLD)
+    doubtful = word(end=END - DISTANCE, probability=UNSURE + 0.05)
+    assert policy.committable([doubtful], END) == 1
+    for probability, count in ((CLEAR - 0.1, 0), (1.0, 1)):
+        policy.committable([word(end=1, probability=probability)] * 3 * RECENT, END)
+        policy.reset()
+        assert policy.committable([doubtful], END) == count
 
 
 def test_a_sure_word_that_was_seen_before_is_committed_early() -> None:
