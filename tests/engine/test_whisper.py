@@ -1,6 +1,7 @@
 """Whisper on CTranslate2: the parts that are pure, and the real model where only it can tell."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,3 +177,17 @@ def test_context_is_heard_but_not_told(model: WhisperModel, phrase: NDArray[np.f
     (hypothesis,) = model.decode([request])
     assert "".join(word.text for word in hypothesis.words) == " но голосовой ящик абонента переполнен."
     assert all(100_000 <= word.end <= 100_000 + len(request.samples) for word in hypothesis.words)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("number", ["float16", "bfloat16"])
+def test_a_gpu_s_numbers_are_read(model: WhisperModel, phrase: NDArray[np.float32], number: str) -> None:
+    """Encoder output in half precision, which a CPU's encoder never gives: numpy itself knows no bfloat16."""
+
+    class Half:
+        def encode(self, features: Any, *, to_cpu: bool) -> Any:
+            return model._model.encode(features, to_cpu=to_cpu).to(getattr(model._ctranslate2.DataType, number))
+
+    half = model.lane()
+    half._model = Half()
+    np.testing.assert_allclose(half._encode_bare(phrase, 0.0), model._encode_bare(phrase, 0.0), rtol=0.01, atol=0.01)

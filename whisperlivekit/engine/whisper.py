@@ -237,8 +237,9 @@ class WhisperModel:
         padded = np.zeros(length // ENCODER_FRAME * ENCODER_FRAME, np.float32)
         padded[: len(samples)] = samples[: len(padded)]
         features = self._features(padded, padding=0)[None, :, : len(padded) // HOP]
-        encoded = np.asarray(self._model.encode(self._view(np.ascontiguousarray(features)), to_cpu=True))
-        frames: NDArray[np.float32] = encoded[0].astype(np.float32, copy=False)
+        encoded = self._model.encode(self._view(np.ascontiguousarray(features)), to_cpu=True)
+        # In CTranslate2: numpy has no bfloat16.
+        frames: NDArray[np.float32] = np.asarray(encoded.to(self._ctranslate2.DataType.float32))[0]
         return frames
 
     def _generate(
