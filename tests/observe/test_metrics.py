@@ -52,6 +52,22 @@ def test_counts_are_told() -> None:
     assert samples(second.exposition().decode())["whisperlivekit_words_total"] == 0
 
 
+def test_what_has_not_happened_is_told_as_zero() -> None:
+    """Everything that an alert waits for, before it happens: from nothing to 1 is no increase for Prometheus."""
+    told = samples(Metrics().exposition().decode())
+    for series in (
+        "decode_failures_totalreason=out_of_memory",
+        "decode_failures_totalreason=error",
+        "sessions_refused_totalcode=server_full",
+        "sessions_refused_totalcode=unauthorized",
+        "sessions_closed_totalcode=ok",
+        "sessions_closed_totalcode=internal_error",
+        "sessions_closed_totalcode=model_unavailable",
+        "gap_seconds_totalreason=decode_failed",
+    ):
+        assert told[f"whisperlivekit_{series}"] == 0
+
+
 def test_what_the_engine_does_is_counted() -> None:
     """Waits, batches, the time of each stage, loops, and failures by reason."""
     metrics = Metrics()

@@ -21,6 +21,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from whisperlivekit.errors import ClientError, NoCapacity, ServerFault, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -78,6 +79,7 @@ class Metrics:
         self._count_sessions(registry)
         self._count_text(registry)
         self._count_decodes(registry)
+        self._begin_at_zero()
 
     def _count_sessions(self, registry: CollectorRegistry) -> None:
         self.opened = Counter("whisperlivekit_sessions_opened", "Streams accepted.", ["protocol"], registry=registry)
@@ -149,6 +151,18 @@ class Metrics:
             "whisperlivekit_decode_loops", "Hypotheses that repeated themselves and were cut.", registry=registry
         )
 
+    def _begin_at_zero(self) -> None:
+        """What has not happened yet is told as 0: Prometheus sees no increase from nothing to 1, and no alert fires."""
+        codes = [code for kind in (ClientError, NoCapacity, ShuttingDown, ServerFault) for code in codes_of(kind)]
+        for counter, values in (
+            (self.refused, codes),
+            (self.closed, ["ok", "disconnected", *codes]),
+            (self.gap, ["decode_failed"]),
+            (self._failed, ["out_of_memory", "error"]),
+        ):
+            for value in values:
+                counter.labels(value)
+
     def describe(self, *, version: str, model: str, device: str, compute_type: str, workers: int) -> None:
         """What serves; called once the process is a worker."""
         self.info.labels(version, model, device, compute_type).set(1)
@@ -189,6 +203,13 @@ class Metrics:
         counted = CollectorRegistry()
         multiprocess.MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
         return counted
+
+
+def codes_of(kind: type[WhisperLiveKitError]) -> Iterator[str]:
+    """The code of an error and of everything below it in the tree."""
+    yield kind.code
+    for below in kind.__subclasses__():
+        yield from codes_of(below)
 
 
 class GpuCollector(Collector):
