@@ -114,8 +114,11 @@ def test_no_memory_for_one_is_not_yet_the_end() -> None:
 
 
 def test_which_errors_mean_memory() -> None:
-    """CTranslate2's and numpy's, and no others."""
+    """CTranslate2's, cuBLAS's, Thrust's and numpy's, and no others."""
     assert is_out_of_memory(RuntimeError(CUDA_SAYS))
+    assert is_out_of_memory(RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"))
+    assert is_out_of_memory(RuntimeError("parallel_for failed: cudaErrorInvalidDevice: invalid device ordinal"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("cuBLAS failed with status CUBLAS_STATUS_NOT_SUPPORTED"))
+    assert not is_out_of_memory(RuntimeError("CUDA failed with error invalid device ordinal"))
     assert not is_out_of_memory(ValueError("out of memory"))

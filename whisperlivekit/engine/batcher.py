@@ -32,6 +32,10 @@ CONSECUTIVE_SHORTAGES = 20
 GROW_AFTER = 200
 """Batches without trouble after which the batch may grow again by one, once memory has run out."""
 
+SHORTAGES = ("out of memory", "alloc_failed", "parallel_for failed: cudaerrorinvaliddevice")
+"""What CTranslate2 says where memory is short: its own words, cuBLAS's CUBLAS_STATUS_ALLOC_FAILED, and what Thrust
+makes of an allocation that failed. Source: CTranslate2's issue 2064 and reports of its users."""
+
 STOP_TIMEOUT_S = 10.0
 
 
@@ -235,5 +239,8 @@ class Engine:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CTranslate2 says so with a RuntimeError ("CUDA failed with error out of memory"), numpy with a MemoryError."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
+    """CTranslate2 says so with a RuntimeError and one of ``SHORTAGES``, numpy with a MemoryError."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in said for word in SHORTAGES)
+    )
