@@ -233,13 +233,15 @@ function facts(samples, earlier, now, before, { ready, workers }, language) {
   const speech = sum(samples, "speech_seconds_total");
   const spent = sum(samples, "decode_stage_seconds_total") - sum(earlier, "decode_stage_seconds_total");
   const passed = now.atS - (earlier.length > 0 && before !== null ? before.atS : started ?? now.atS);
+  // Stages are summed over all threads that decode.
+  const lanes = sum(samples, "lanes");
   const faults = ["internal_error", "decode_failed", "model_unavailable"];
   /** @type {[string, string][]} */
   const told = [
     [text("fact.sessions"), count(sum(samples, "sessions"))],
     [text("fact.partial"), latency("partial_latency_seconds")],
     [text("fact.commit"), latency("commit_latency_seconds")],
-    [text("fact.busy"), passed > 0 && ready > 0 ? share(spent / passed / ready, text) : text("value.unknown")],
+    [text("fact.busy"), passed > 0 && lanes > 0 ? share(spent / passed / lanes, text) : text("value.unknown")],
     [text("fact.workers"), text("value.of", { ready, workers })],
     [text("fact.model"), info === undefined ? text("value.unknown") : text("value.model", info)],
     [text("fact.up"), started === undefined ? text("value.unknown") : duration(now.atS - started, text)],

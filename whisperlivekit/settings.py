@@ -359,8 +359,8 @@ class Settings(BaseSettings):
     def threads_per_worker(self) -> int:
         return self.cpu_threads or max(1, available_cores() // self.gunicorn_workers)
 
-    def lanes(self) -> int:
-        """Decodes that one worker's model does at once."""
+    def lanes_per_worker(self) -> int:
+        """Decodes at once: on a CPU one for each thread, on a GPU one, because a batch fills it."""
         return self.threads_per_worker() if self.resolved_device() == "cpu" else 1
 
     def environment(self) -> dict[str, str]:
@@ -390,7 +390,7 @@ class Settings(BaseSettings):
             device_index=worker % max(1, gpus),
             compute_type=self.resolved_compute_type(),
             threads=1 if device == "cpu" else self.threads_per_worker(),
-            lanes=self.lanes(),
+            lanes=self.lanes_per_worker(),
             max_batch=MAX_BATCH[device],
             beams=self.beams,
             language=self.language,

@@ -17,6 +17,7 @@ def work(words):
     metrics = Metrics()
     metrics.words.inc(words)
     metrics.sessions.inc()
+    metrics.serves(2)
     metrics.lag.observe(1.2)
     os._exit(0)
 children = []
@@ -131,12 +132,17 @@ def test_workers_are_summed(tmp_path: Path) -> None:
     counts = samples(told)
     assert counts["whisperlivekit_words_total"] == 7
     assert counts["whisperlivekit_sessions"] == 1
+    assert counts["whisperlivekit_lanes"] == 2
     assert counts["whisperlivekit_lag_seconds_count"] == 2
 
 
 def test_ready_workers_are_counted() -> None:
-    """Of this process where it is alone."""
+    """Of this process where it is alone; its lanes count while it serves."""
     metrics = Metrics()
     assert metrics.ready_workers() == 0
-    metrics.ready.set(1)
+    metrics.serves(3)
     assert metrics.ready_workers() == 1
+    assert samples(metrics.exposition().decode())["whisperlivekit_lanes"] == 3
+    metrics.serves(0)
+    assert metrics.ready_workers() == 0
+    assert samples(metrics.exposition().decode())["whisperlivekit_lanes"] == 0

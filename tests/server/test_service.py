@@ -45,10 +45,12 @@ def test_from_loading_to_draining() -> None:
         assert refusal_of(subject) is ModelUnavailable
         await subject.load()
         states.append(subject.state)
+        assert subject.metrics.ready_workers() == 1
         subject.admit("a").leave()
         assert subject.served == 1
         await subject.drain(1.0)
         states.append(subject.state)
+        assert subject.metrics.ready_workers() == 0
         assert states == [State.LOADING, State.READY, State.DRAINING]
         with pytest.raises(ShuttingDown):
             subject.admit("a")

@@ -7,6 +7,7 @@ const READING = `# HELP whisperlivekit_sessions Streams that are live.
 # TYPE whisperlivekit_sessions gauge
 whisperlivekit_sessions 2.0
 whisperlivekit_ready_workers 4.0
+whisperlivekit_lanes 8.0
 whisperlivekit_workers 4.0
 whisperlivekit_info{compute_type="float16",device="cuda",model="small",version="1.0"} 1.0
 whisperlivekit_start_time_seconds 1000.0
@@ -73,7 +74,7 @@ describe("the facts", () => {
     assert.equal(told.get("Speaking now"), "2");
     assert.equal(told.get("Up for"), "1 min 40 s");
     assert.equal(told.get("Audio in all"), "3 min 20 s, 75 % of it speech");
-    assert.equal(told.get("Model busy"), "20 %"); // 80 s of 100 s, over four workers
+    assert.equal(told.get("Model busy"), "10 %"); // 80 s of 100 s, over four workers of two lanes
     assert.equal(told.get("By the server's fault"), "1");
     assert.equal(told.get("A word is final after"), "nobody has spoken yet");
     assert.equal(told.get("GPU 0"), 'NVIDIA "X": load 37 %, memory 4.0 of 16.0 GB, – °C, – W');
@@ -82,12 +83,12 @@ describe("the facts", () => {
   it("are of the time between two readings where that says more", () => {
     const before = reading();
     const after = reading(READING.replace('"encode"} 30', '"encode"} 38'), 1110);
-    assert.equal(new Map(shown(after, before, "ready").facts).get("Model busy"), "20 %"); // 8 s of 10 s, over four
+    assert.equal(new Map(shown(after, before, "ready").facts).get("Model busy"), "10 %"); // 8 s of 10 s, over eight lanes
   });
 
   it("begin again with a server that was started again", () => {
     const old = reading(READING.replace("audio_seconds_total 200", "audio_seconds_total 900"), 1000);
-    assert.equal(new Map(shown(reading(), old, "ready").facts).get("Model busy"), "20 %");
+    assert.equal(new Map(shown(reading(), old, "ready").facts).get("Model busy"), "10 %");
   });
 });
 

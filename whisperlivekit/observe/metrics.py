@@ -56,6 +56,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.lanes = Gauge(
+            "whisperlivekit_lanes",
+            "Threads that decode at once, of the workers whose model is loaded and healthy.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.workers = Gauge(
             "whisperlivekit_workers",
             "Workers that there should be.",
@@ -167,6 +173,11 @@ class Metrics:
         """What serves; called once the process is a worker."""
         self.info.labels(version, model, device, compute_type).set(1)
         self.workers.set(workers)
+
+    def serves(self, lanes: int) -> None:
+        """With how many lanes this worker decodes now; 0: it does not serve."""
+        self.ready.set(min(lanes, 1))
+        self.lanes.set(lanes)
 
     # ---- EngineObserver
 

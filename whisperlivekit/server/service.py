@@ -85,7 +85,9 @@ class Service:
         self.settings = settings
         self.session_config = settings.session_config()
         self.guard = Guard(settings.api_key_list, settings.allowed_origin_list)
-        self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address, settings.lanes())
+        self.admission = Admission(
+            settings.max_sessions, settings.max_sessions_per_address, settings.lanes_per_worker()
+        )
         self.limits = Limits(settings.idle_timeout, settings.max_session_hours * 3600)
         self.metrics = Metrics()
         self.worker = 0
@@ -127,7 +129,7 @@ class Service:
             if self._state is State.LOADING:
                 self._state = State.READY
                 self.was_ready = True
-                self.metrics.ready.set(1)
+                self.metrics.serves(self.settings.lanes_per_worker())
                 systemd.notify("READY=1\nSTATUS=the model is loaded")
                 log.info("ready", extra={"model": self.settings.model, "worker": self.worker})
 
@@ -136,7 +138,7 @@ class Service:
         self._failure = reason
         if self._state is not State.DRAINING:
             self._state = State.FAILED
-        self.metrics.ready.set(0)
+        self.metrics.serves(0)
 
     @property
     def state(self) -> State:
@@ -209,7 +211,7 @@ class Service:
     async def drain(self, limit_s: float) -> None:
         """Take nothing new, ask every stream to end, and wait for that, up to ``limit_s``."""
         self._state = State.DRAINING
-        self.metrics.ready.set(0)
+        self.metrics.serves(0)
         for stream in list(self._live):
             stream.drain()
         if self._live:
