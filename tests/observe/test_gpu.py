@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 
 from whisperlivekit.observe import gpu
@@ -41,6 +44,52 @@ def test_asking_never_fails() -> None:
     line = gpu.describe()
     assert "\n" not in line
     assert all(part in line for part in expected)
+
+
+def fake_nvml(monkeypatch: pytest.MonkeyPatch, count: int, *, broken: tuple[int, ...] = ()) -> None:
+    """A driver without ``nvmlDeviceGetTemperatureV``; broken GPUs have fallen off the bus."""
+
+    def handle(index: int) -> int:
+        if index in broken:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+        return index
+
+    def missing(*_: object) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+
+    told: dict[str, Callable[..., object]] = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "550.1",
+        "nvmlDeviceGetCount": lambda: count,
+        "nvmlDeviceGetHandleByIndex": handle,
+        "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(total=2**34, used=2**30),
+        "nvmlDeviceGetUtilizationRates": lambda _: SimpleNamespace(gpu=50),
+        "nvmlDeviceGetTemperatureV": missing,
+        "nvmlDeviceGetTemperature": lambda _, sensor: 61,
+        "nvmlDeviceGetCudaComputeCapability": lambda _: (8, 6),
+        "nvmlDeviceGetPowerUsage": missing,
+        "nvmlDeviceGetUUID": lambda index: f"GPU-{index}",
+        "nvmlDeviceGetName": lambda _: "NVIDIA X",
+    }
+    for name, function in told.items():
+        monkeypatch.setattr(pynvml, name, function)
+
+
+def test_an_older_driver_tells_the_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the call that it has; what it does not have at all is unknown."""
+    fake_nvml(monkeypatch, 1)
+    (found,) = gpu.read_gpus()
+    assert found == gpu.Gpu(0, "GPU-0", "NVIDIA X", "550.1", 2**34, 2**30, 0.5, 61, None, (8, 6))
+
+
+def test_a_lost_gpu_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left out; where it is the only one, NVML's word for it is the reason."""
+    fake_nvml(monkeypatch, 3, broken=(1,))
+    assert [found.index for found in gpu.read_gpus()] == [0, 2]
+    fake_nvml(monkeypatch, 1, broken=(0,))
+    with pytest.raises(gpu.NoGpu, match="lost"):
+        gpu.read_gpus()
 
 
 @pytest.mark.gpu

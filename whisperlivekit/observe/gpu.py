@@ -30,17 +30,25 @@ class NoGpu(Exception):
 
 
 def read_gpus() -> tuple[Gpu, ...]:
-    """Every NVIDIA GPU of the machine.
+    """Every NVIDIA GPU of the machine that answers: one that fell off the bus does not hide the others.
 
     Raises:
         NoGpu: no driver, no library, or no GPU.
     """
+    gpus: list[Gpu] = []
+    trouble: pynvml.NVMLError | None = None
     with _nvml():
         driver = pynvml.nvmlSystemGetDriverVersion()
-        gpus = tuple(_read(index, driver) for index in range(pynvml.nvmlDeviceGetCount()))
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                gpus.append(_read(index, driver))
+            except pynvml.NVMLError as error:
+                trouble = error
+        if trouble is not None and not gpus:
+            raise trouble
     if not gpus:
         raise NoGpu("no NVIDIA GPU: the driver is loaded and finds none")
-    return gpus
+    return tuple(gpus)
 
 
 def visible(gpus: tuple[Gpu, ...], cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
@@ -110,6 +118,8 @@ def _read(index: int, driver: str) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     utilization = _optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
     temperature = _optional(pynvml.nvmlDeviceGetTemperatureV, handle, pynvml.NVML_TEMPERATURE_GPU)
+    if temperature is None:  # older drivers, 550 among them, have the older call only
+        temperature = _optional(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU)
     capability = _optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     power_mw = _optional(pynvml.nvmlDeviceGetPowerUsage, handle)
     return Gpu(
