@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,15 +63,32 @@ def test_a_missing_gpu_is_named(tmp_path: Path) -> None:
         assert any("libcublas.so.12 was not found" in text for text in findings)
 
 
-def test_too_many_workers_for_the_memory_are_named(tmp_path: Path, base_model: Path) -> None:
-    huge = tmp_path / "own"
-    huge.mkdir()
+def own_model(tmp_path: Path, size: int) -> Path:
+    """A folder that looks like a model of this size: its file is a hole and takes no disk."""
+    folder = tmp_path / "own"
+    folder.mkdir()
     for name in ("config.json", "tokenizer.json", "vocabulary.json"):
-        (huge / name).write_text("{}")
-    with (huge / "model.bin").open("wb") as file:
-        file.truncate(1 << 40)  # a hole: takes no disk
+        (folder / name).write_text("{}")
+    with (folder / "model.bin").open("wb") as file:
+        file.truncate(size)
+    return folder
+
+
+def test_too_many_workers_for_the_memory_are_named(tmp_path: Path, base_model: Path) -> None:
+    huge = own_model(tmp_path, 1 << 40)
     findings = [str(finding) for finding in bad(settings(tmp_path, model=str(huge)))]
     assert any("memory" in text and "WLK_GUNICORN_WORKERS" in text for text in findings)
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder that is written to, and the one where workers put their copies of the model."""
+    full = SimpleNamespace(free=10 << 20)
+    monkeypatch.setattr("whisperlivekit.check.shutil.disk_usage", lambda _: full)
+    model = own_model(tmp_path, 1 << 30)
+    findings = [str(finding) for finding in bad(settings(tmp_path, model=str(model), gunicorn_workers=2))]
+    for variable in ("WLK_MODEL_DIR", "WLK_CACHE_DIR", "WLK_LOG_DIR"):
+        assert any(variable in text and "only 10 MB free" in text for text in findings)
+    assert any("about 2.8 GB for copies" in text and "TMPDIR" in text for text in findings)
 
 
 def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
@@ -116,8 +134,29 @@ def test_workers_that_do_not_fit_a_gpu_are_named(
     values = {"device": "cuda", "model": str(base_model), "gunicorn_workers": 3}
     told = [finding for finding in examine(settings(tmp_path, **values)) if "worker(s)," in finding.what]
     assert [finding.good for finding in told] == [False, True]
-    assert "GPU 0: about 2.8 GB for 2 worker(s), 2.1 GB free" in told[0].what
+    assert "GPU 0: about 2.3 GB for 2 worker(s), 2.1 GB free" in told[0].what
     assert "WLK_GUNICORN_WORKERS" in told[0].remedy
+
+
+def test_a_large_model_needs_more_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """large-v3 does not fit into 6 GB beside what its batches need."""
+    with_gpus(monkeypatch, gpu(0, (8, 6), 5.9))
+    values = {"device": "cuda", "model": str(own_model(tmp_path, 3_087_284_237)), "gunicorn_workers": 1}
+    (finding,) = [finding for finding in examine(settings(tmp_path, **values)) if "worker(s)," in finding.what]
+    assert not finding.good
+    assert "about 7.0 GB" in finding.what
+
+
+def test_a_container_without_cuda_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML is there, and CUDA is not: the container was given the capability utility only."""
+    with_gpus(monkeypatch, gpu(0, (8, 0), 20))
+
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("whisperlivekit.check.ctypes.CDLL", missing)
+    findings = [str(finding) for finding in bad(settings(tmp_path, device="cuda"))]
+    assert any("libcuda.so.1" in text and "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in text for text in findings)
 
 
 def test_missing_device_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

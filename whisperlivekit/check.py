@@ -1,10 +1,12 @@
 """``whisperlivekit check``: looks at everything a start depends on, and says what it found and what helps."""
 
+import ctypes
 import os
 import platform
 import shutil
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +22,11 @@ from whisperlivekit.settings import Settings, available_cores
 LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
 MIN_CTRANSLATE2 = (4, 8, 1)
 MIN_FREE_BYTES = 200 << 20
-VRAM_BESIDE_MODEL_BYTES = 1200 << 20
-"""Of one worker on a GPU: CUDA's context, cuBLAS' workspace and the largest batch. Estimated: no GPU was at hand."""
+VRAM_BESIDE_MODEL_BYTES = 800 << 20
+"""Of one worker on a GPU, whatever its model: CUDA's context, cuBLAS' workspace, the logits of an alignment.
+Estimated: no GPU was at hand."""
+COPY_BYTES = 300 << 20
+"""What the copy that a worker loads from has beyond the model: at most twice the embeddings of the largest."""
 CERTIFICATE_DAYS = 14
 UVM = Path("/dev/nvidia-uvm")
 WSL = Path("/dev/dxg")
@@ -114,6 +119,7 @@ def _device(settings: Settings) -> Iterator[Finding]:
         yield Finding(good=True, what=f"a GPU's device file is there, but it cannot be read: {reason}")
     else:
         yield from _gpus(settings, visible)
+    yield _driver()
     cublas = cuda.find_cublas()
     if cublas is None:
         yield Finding(
@@ -123,6 +129,19 @@ def _device(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield Finding(good=True, what=f"cuBLAS 12: {cublas}")
+
+
+def _driver() -> Finding:
+    """The library that CUDA itself is: NVML alone, as a container may have it, computes nothing."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return Finding(
+            good=False,
+            what=f"CUDA's driver library does not load: {error}",
+            remedy="install NVIDIA's driver; in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
+    return Finding(good=True, what="CUDA's driver library: libcuda.so.1")
 
 
 def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
@@ -146,7 +165,10 @@ def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
     if not path.is_file():
         return
     factor = LOADED_FACTOR.get(compute_type, 1.0)
-    each = int(path.stat().st_size * factor) + VRAM_BESIDE_MODEL_BYTES
+    size = path.stat().st_size
+    # What grows with the model is taken for as much again as its file: embeddings copied for second ids, and the
+    # cross-attention's keys and values of a batch of 8 with its blank row.
+    each = int(size * factor) + VRAM_BESIDE_MODEL_BYTES + size
     for place, gpu in enumerate(visible):
         workers = len(range(place, settings.gunicorn_workers, len(visible)))
         free = gpu.memory_total_bytes - gpu.memory_used_bytes
@@ -185,6 +207,7 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         known = "digests as published" if "/" not in settings.model else "a model of your own: nobody knows its digests"
         yield Finding(good=True, what=f"model {settings.model}: {path}, {known}")
         yield from _memory(settings, path)
+        yield _copies(settings, path)
     try:
         place = models.place_silero(settings.model_dir)
     except (ModelFileError, OSError) as error:
@@ -205,6 +228,18 @@ def _memory(settings: Settings, path: Path) -> Iterator[Finding]:
         good=need < total,
         what=f"memory: about {need / 1e9:.1f} GB for {settings.gunicorn_workers} worker(s), {total / 1e9:.1f} GB there",
         remedy="" if need < total else "set WLK_GUNICORN_WORKERS lower or WLK_MODEL smaller",
+    )
+
+
+def _copies(settings: Settings, path: Path) -> Finding:
+    """Room for what each worker writes while it loads (see engine/second_ids.py)."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    need = ((path / "model.bin").stat().st_size + COPY_BYTES) * settings.gunicorn_workers
+    return Finding(
+        good=need < free,
+        what=f"{folder}: about {need / 1e9:.1f} GB for copies of the model at the start, {free / 1e9:.1f} GB free",
+        remedy="" if need < free else "set TMPDIR to a folder with more room; without its copy a worker decodes slower",
     )
 
 
