@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
-from tests.engine.test_batcher import FakeEngine, ask, echo, run
+import pytest
+
+from tests.engine.test_batcher import FakeEngine, FakeModel, FakeSilero, ask, echo, run
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
-from whisperlivekit.engine.batcher import CONSECUTIVE_SHORTAGES, GROW_AFTER, is_out_of_memory
+from whisperlivekit.core.units import SAMPLE_RATE
+from whisperlivekit.engine.batcher import CONSECUTIVE_SHORTAGES, GROW_AFTER, Engine, is_out_of_memory
+from whisperlivekit.engine.whisper import EngineConfig
 from whisperlivekit.errors import DecodeFailed
 
 CUDA_SAYS = "CUDA failed with error out of memory"
@@ -111,6 +116,29 @@ def test_no_memory_for_one_is_not_yet_the_end() -> None:
         assert engine.failed
 
     run(FakeEngine(decode), test)
+
+
+@pytest.mark.parametrize(("device", "sizes", "largest"), [("cpu", [1, 1], 8), ("cuda", [1, 1, 8, 4, 2], 2)])
+def test_a_gpu_is_filled_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, device: str, sizes: list[int], largest: int
+) -> None:
+    """With the largest batch of the longest window, or with what fits of it: not first when eight people speak."""
+    longest_s: list[float] = []
+
+    def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
+        longest_s.append(len(requests[0].samples) / SAMPLE_RATE)
+        if len(requests) > 2:
+            raise RuntimeError(CUDA_SAYS)
+        return echo(requests)
+
+    fake = FakeModel(decode)
+    monkeypatch.setattr("whisperlivekit.engine.batcher.WhisperModel", lambda _: fake)
+    monkeypatch.setattr("whisperlivekit.engine.batcher.SileroModel", FakeSilero)
+    engine = Engine(EngineConfig(Path("none"), device, max_batch=8))
+    engine._load()
+    assert [len(batch) for batch in fake.batches] == sizes
+    assert engine._max_batch == largest
+    assert all(seconds == 19 for seconds in longest_s[2:])
 
 
 def test_which_errors_mean_memory() -> None:

@@ -11,13 +11,15 @@ from typing import TypeVar
 import numpy as np
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
-from whisperlivekit.core.units import SAMPLE_RATE
+from whisperlivekit.core.session import MAX_CONTEXT_S, SessionConfig
+from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.engine import memory
 from whisperlivekit.engine.api import EngineObserver, SpeechDetector
 from whisperlivekit.engine.schedule import Waiting, next_batch
 from whisperlivekit.engine.silero import SileroDetector, SileroModel
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
+from whisperlivekit.observe import gpu
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +155,28 @@ class Engine:
         noise = np.random.default_rng(0).normal(0, 0.01, 2 * SAMPLE_RATE).astype(np.float32)
         for final in (False, True):
             model.decode([DecodeRequest(0, noise, 0, self._config.language, final=final)])
+        if self._config.device == "cuda":
+            self._fill(model)
+            log.info("warm: %s", gpu.describe())
         memory.give_back()
         return model
+
+    def _fill(self, model: WhisperModel) -> None:
+        """Decode the largest batch there can be: a GPU's memory stays at it, and what does not fit is known now."""
+        longest_s = SessionConfig().max_window_s + MAX_CONTEXT_S
+        noise = np.random.default_rng(0).normal(0, 0.01, to_samples(longest_s)).astype(np.float32)
+        words = " раз два три" * 40
+        request = DecodeRequest(0, noise, 0, self._config.language, prefix=words, prompt=words, final=True)
+        while True:
+            try:
+                model.decode([request] * self._max_batch)
+            except Exception as error:
+                if self._max_batch == 1 or not is_out_of_memory(error):
+                    raise
+                log.warning("out of memory with %d decodes at once", self._max_batch)
+                self._max_batch //= 2
+            else:
+                return
 
     def _take(self) -> list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]] | None:
         """Wait for requests and take the next batch; None when closing."""
