@@ -8,13 +8,15 @@ For each model, type and batch it plays the sound in 1, 2, 4, ... sessions at on
 before, until the p95 of commit latency is above ``--limit-s``. The sessions are the server's own, without sockets.
 
 Commit latency is from the end of a word, as the hypothesis times it, to its being final. The first partial is from the
-beginning of the first speech to the first words shown. VRAM and load are the GPU's by NVML while the sessions run.
+beginning of the first speech to the first words shown. VRAM and load are the GPU's by NVML while the sessions run;
+it is the first that CUDA_VISIBLE_DEVICES names. A combination that cannot be loaded is told and skipped.
 """
 
 import argparse
 import asyncio
 import json
 import math
+import os
 import platform
 import statistics
 import time
@@ -33,6 +35,7 @@ from whisperlivekit.core.session import SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
 from whisperlivekit.engine.whisper import EngineConfig
+from whisperlivekit.errors import WhisperLiveKitError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, visible_gpus
 from whisperlivekit.session.runner import SessionRunner
 
@@ -103,6 +106,11 @@ async def listen(engine: Engine, samples: NDArray[np.float32], language: str, de
     return heard
 
 
+def visible() -> tuple[Gpu, ...]:
+    """The GPUs that CUDA shows this process; the first is the one that is used."""
+    return visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
 class Watch:
     """The GPU's memory and load, by NVML; of a CPU nothing."""
 
@@ -128,7 +136,7 @@ class Watch:
     def _gpu(self) -> Gpu | None:
         if self._index is None:
             return None
-        return visible_gpus(None)[self._index]
+        return visible()[self._index]
 
     async def run(self) -> None:
         """Looks until cancelled."""
@@ -241,7 +249,7 @@ def name_of(device: str) -> str:
     """What was measured."""
     if device == "cpu":
         return f"CPU: {platform.processor() or platform.machine()}"
-    return visible_gpus(None)[0].name
+    return visible()[0].name
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -256,7 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--compute-types", help="default: float16,int8_float16 on a GPU, int8 on a CPU")
     parser.add_argument("--batches", type=numbers, default=(8, 16))
     parser.add_argument("--sessions", type=numbers, default=DOUBLINGS)
-    parser.add_argument("--threads", type=int, default=1, help="of the model on a CPU")
+    parser.add_argument("--threads", type=int, default=1, help="of one decode on a CPU")
+    parser.add_argument("--lanes", type=int, default=1, help="batches at once, each in a thread of its own")
     parser.add_argument("--audio", type=Path, default=Path("tests/data/prompts_24s.flac"), help="mono, 16 kHz")
     parser.add_argument("--language", default="ru")
     parser.add_argument("--limit-s", type=float, default=2.0)
@@ -264,8 +273,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="a file that matplotlib can write, such as gpu.svg")
     options = parser.parse_args(arguments)
     if options.device == "cuda":
+        # As NVML numbers them: the GPU that is named is the one that is used.
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         try:
-            visible_gpus(None)
+            visible()
         except NoGpu as reason:
             parser.exit(2, f"{reason}. No GPU, no figures; try: --device cpu --models base --sessions 1,2\n")
     samples, rate = soundfile.read(options.audio, dtype="float32")
@@ -284,16 +295,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     options.device,
                     compute_type=compute_type,
                     threads=options.threads,
+                    lanes=options.lanes,
                     max_batch=batch,
                     language=options.language,
                 )
-                rows += asyncio.run(sweep(config, model, options.sessions, samples, options.limit_s))
+                try:
+                    rows += asyncio.run(sweep(config, model, options.sessions, samples, options.limit_s))
+                except WhisperLiveKitError as error:
+                    print(f"| {model} | {compute_type} | {batch} | skipped: {error.message} |", flush=True)
+                if options.json:
+                    told = {"device": device, "limit_s": options.limit_s, "rows": [asdict(row) for row in rows]}
+                    options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(f"\nStreams at p95 commit under {options.limit_s:g} s ({time.monotonic() - begun:.0f} s of measuring):\n")
     for (model, compute_type, batch), row in best(rows, options.limit_s).items():
         print(f"- {model} {compute_type}, batch {batch}: {row.sessions}")
-    if options.json:
-        told = {"device": device, "limit_s": options.limit_s, "rows": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         plot(rows, options.limit_s, device, options.plot)
 

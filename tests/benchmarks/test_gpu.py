@@ -56,10 +56,10 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.model
 @pytest.mark.slow
 def test_it_measures_on_the_cpu(base_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A short phrase in one session: words, latencies in their range, a table, a file and a plot."""
+    """A short phrase in one session: words, latencies in their range, a table, a file, a plot; a missing model is skipped."""
     main(
         [
-            "--device", "cpu", "--models", "base", "--model-dir", str(base_model.parent), "--sessions", "1",
+            "--device", "cpu", "--models", "missing,base", "--model-dir", str(base_model.parent), "--sessions", "1",
             "--batches", "4", "--audio", str(ROOT / "tests" / "data" / "phrase_3s.flac"), "--limit-s", "30",
             "--json", str(tmp_path / "gpu.json"), "--plot", str(tmp_path / "gpu.svg"),
         ]
@@ -71,5 +71,7 @@ def test_it_measures_on_the_cpu(base_model: Path, tmp_path: Path, capsys: pytest
     assert 0 < row["commit_p50_s"] <= row["commit_p95_s"] < 30
     assert 0 < row["first_partial_p50_s"] < 30
     assert row["vram_mb"] is None
-    assert "- base int8, batch 4: 1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| missing | int8 | 4 | skipped: " in shown
+    assert "- base int8, batch 4: 1" in shown
     assert (tmp_path / "gpu.svg").stat().st_size > 1000
