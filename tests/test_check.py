@@ -126,6 +126,26 @@ def test_a_compute_type_above_the_gpu_is_named(tmp_path: Path, monkeypatch: pyte
     assert "WLK_COMPUTE_TYPE=auto" in finding
 
 
+@pytest.mark.parametrize(
+    ("capability", "compute_type", "good"),
+    [
+        ((5, 2), "float32", False),
+        ((5, 3), "float32", True),
+        ((6, 1), "int8_float32", True),
+        ((6, 2), "int8_float32", False),
+        ((6, 2), "float32", True),
+        ((7, 0), "int8_float16", True),
+    ],
+)
+def test_what_a_gpu_can_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], compute_type: str, good: bool
+) -> None:
+    """By CTranslate2's table, in which 6.2 has no int8."""
+    with_gpus(monkeypatch, gpu(0, capability, 20))
+    found = examine(settings(tmp_path, device="cuda", compute_type=compute_type))
+    assert [finding.good for finding in found if "compute capability" in finding.what] == [good]
+
+
 def test_workers_that_do_not_fit_a_gpu_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_model: Path
 ) -> None:

@@ -38,10 +38,12 @@ TYPES_BY_CAPABILITY = {
     "int8_bfloat16": (8, 0),
     "int8": (6, 1),
     "int8_float32": (6, 1),
-    "float32": (3, 5),
+    "float32": (5, 3),
 }
 """The compute capability from which CTranslate2 computes in this type. Source: its documentation; on less it silently
-takes another one, or fails."""
+takes another one, or fails. Nothing of its wheel runs below 5.3."""
+NO_INT8 = (6, 2)
+"""Alone above 6.1 this one has no fast int8. Source: the same table."""
 LOADED_FACTOR = {"int8": 0.6, "int8_float32": 0.6, "int8_float16": 0.6, "int8_bfloat16": 0.6, "float32": 2.0}
 """Rough memory of a loaded model beside its file, which holds 16-bit numbers."""
 
@@ -151,8 +153,9 @@ def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
         needed = TYPES_BY_CAPABILITY.get(compute_type, (0, 0))
         if gpu.capability is not None:
             capability = ".".join(map(str, gpu.capability))
-            good = gpu.capability >= needed
+            good = gpu.capability >= needed and not (gpu.capability == NO_INT8 and "int8" in compute_type)
             what = f"GPU {gpu.index} has compute capability {capability}, {compute_type} needs {needed[0]}.{needed[1]}"
+            what += " and not 6.2" if needed == (6, 1) else ""
             remedy = "" if good else "set WLK_COMPUTE_TYPE=auto"
             yield Finding(good=good, what=what, remedy=remedy)
     if not UVM.exists() and not WSL.exists():

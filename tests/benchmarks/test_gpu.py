@@ -56,7 +56,7 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.model
 @pytest.mark.slow
 def test_it_measures_on_the_cpu(base_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A short phrase in one session: words, latencies in their range, a table, a file, a plot; a missing model is skipped."""
+    """A short phrase in one session: words, latencies in their range, a table, a file, a plot; no model: skipped."""
     main(
         [
             "--device", "cpu", "--models", "missing,base", "--model-dir", str(base_model.parent), "--sessions", "1",
