@@ -254,9 +254,9 @@ install_test_programs() {
         apt_install "programs for the tests" "${missing[@]}" || fail "the tests need: ${missing[*]}" \
             "Install them and run this again: apt-get install ${missing[*]}"
     }
-    # Unpacked, not installed: as packages they would start and take ports 80 and 443.
+    # Unpacked, not installed: as packages they would start and take ports. prometheus brings promtool.
     local name
-    for name in nginx caddy; do
+    for name in nginx caddy prometheus; do
         command -v "$name" /usr/sbin/"$name" venv/proxies/usr/{,s}bin/"$name" >/dev/null && continue
         mkdir -p venv/proxies
         (cd venv/proxies && apt-get download -q "$name" && dpkg -x "$name"_*.deb .) >>"$LOG" 2>&1 ||

@@ -35,7 +35,7 @@ Proxy = Callable[[Path, int], AbstractContextManager[tuple[int, ssl.SSLContext]]
 @contextmanager
 def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     """The real nginx with deploy/nginx.conf, of which only addresses and files are other ones."""
-    program = find_proxy("nginx")
+    program = find_program("nginx")
     certificate, key = self_signed(folder)
     port, plain = free_port(), free_port()
     site = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
 @contextmanager
 def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     """The real Caddy with deploy/Caddyfile, of which only addresses and the certificate are other ones."""
-    program = find_proxy("caddy")
+    program = find_program("caddy")
     certificate, key = self_signed(folder)
     port = free_port()
     site = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
         yield port, ssl.create_default_context(cafile=str(certificate))
 
 
-def find_proxy(name: str) -> str:
+def find_program(name: str) -> str:
     """The program, as `install.sh test` unpacks it or as the machine has it."""
     fetched = ROOT / "venv" / "proxies" / "usr"
     path = f"{fetched}/sbin:{fetched}/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin"
@@ -215,9 +215,7 @@ def test_the_handbook_has_a_remedy_for_every_alert() -> None:
 
 
 def promtool(*arguments: str, told: str | None = None) -> "subprocess.CompletedProcess[str]":
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    program = find_program("promtool")
     return subprocess.run([program, *arguments], input=told, capture_output=True, text=True, check=False, cwd=DEPLOY)
 
 
