@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -209,6 +210,23 @@ def _ready(server: Server) -> bool:
         return httpx.get(f"{server.url}/ready", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_every_line_is_json(base_model: Path) -> None:
+    """With WLK_LOG_FORMAT=json: what the server says, and Gunicorn and uvicorn, from the start to the end."""
+    with running_server(1, WLK_LOG_FORMAT="json") as server:
+        with socket_to(server) as socket:
+            socket.sendall(b"no HTTP\r\n\r\n")
+            assert socket.recv(100)
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until("the master is gone", lambda: _zombie(server.pid), 20)
+        lines = [json.loads(line) for line in server.log_text().splitlines()]
+    assert {"whisperlivekit.start", "gunicorn.error", "uvicorn.error"} <= {line["logger"] for line in lines}
+    assert all({"time", "level", "process", "message"} <= line.keys() for line in lines)
+
+
+def socket_to(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10)
 
 
 def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path, base_model: Path) -> None:
