@@ -20,7 +20,7 @@ function partial(text, start, end) {
   return { type: "partial", seq: 0, text, start, end };
 }
 
-function gap(start, end, reason = "overload") {
+function gap(start, end, reason = "decode_failed") {
   return { type: "gap", seq: 0, start, end, reason, kept_from: 0 };
 }
 
@@ -85,7 +85,7 @@ describe("Transcript", () => {
 
   it("shows a gap in the text, and one that grew only by its new part", () => {
     const transcript = made(committed(" раз", 0), gap(1, 3), gap(1, 3), gap(2, 4), committed(" два", 4));
-    assert.equal(transcript.toText(gapText), "раз [2 overload] [1 overload] два\n");
+    assert.equal(transcript.toText(gapText), "раз [2 decode_failed] [1 decode_failed] два\n");
   });
 
   it("counts on where a second stream begins", () => {
@@ -179,6 +179,6 @@ describe("subtitles", () => {
 
   it("tell a gap", () => {
     const transcript = made(committed(" раз", 0), gap(1, 3));
-    assert.match(transcript.toSrt(gapText), /00:00:01,000 --> 00:00:03,000\n\[2 overload\]/);
+    assert.match(transcript.toSrt(gapText), /00:00:01,000 --> 00:00:03,000\n\[2 decode_failed\]/);
   });
 });
