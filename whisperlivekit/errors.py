@@ -83,6 +83,13 @@ class NoCapacity(WhisperLiveKitError):
     http_status = 503
     close_code = 1013
 
+    REASONS: ClassVar[tuple[str, ...]] = ("full", "slow", "late", "address")
+    """All streams that fit are live; answers take too long; half of the streams are late; one address has its share."""
+
+    def __init__(self, message: str, reason: str = "full") -> None:
+        super().__init__(message)
+        self.reason = reason
+
 
 class ShuttingDown(WhisperLiveKitError):
     """This worker is going; another one will take the stream."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from whisperlivekit.errors import NoCapacity, Unauthorized
 from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus
 from whisperlivekit.observe.metrics import Metrics, gpu_families
 
@@ -61,12 +62,26 @@ def test_what_has_not_happened_is_told_as_zero() -> None:
         "decode_failures_totalreason=error",
         "sessions_refused_totalcode=server_full",
         "sessions_refused_totalcode=unauthorized",
+        "sessions_without_room_totalreason=slow",
         "sessions_closed_totalcode=ok",
         "sessions_closed_totalcode=internal_error",
         "sessions_closed_totalcode=model_unavailable",
         "gap_seconds_totalreason=decode_failed",
     ):
         assert told[f"whisperlivekit_{series}"] == 0
+
+
+def test_refusals_are_counted_by_reason() -> None:
+    """By the code that the client got; where there was no room, also by why not."""
+    metrics = Metrics()
+    metrics.refuse(NoCapacity("2 streams are live, this server takes 2"))
+    metrics.refuse(NoCapacity("text takes 3.0 s to be recognised", "slow"))
+    metrics.refuse(Unauthorized("no key"))
+    told = samples(metrics.exposition().decode())
+    assert told["whisperlivekit_sessions_refused_totalcode=server_full"] == 2
+    assert told["whisperlivekit_sessions_refused_totalcode=unauthorized"] == 1
+    for reason, count in (("full", 1), ("slow", 1), ("late", 0), ("address", 0)):
+        assert told[f"whisperlivekit_sessions_without_room_totalreason={reason}"] == count
 
 
 def test_what_the_engine_does_is_counted() -> None:

@@ -30,8 +30,9 @@ def test_a_full_worker_refuses_and_a_leaver_makes_room() -> None:
     admission = Admission(limit=2)
     first = admission.enter("a")
     admission.enter("b")
-    with pytest.raises(NoCapacity, match="2 streams are live, this server takes 2; try again later"):
+    with pytest.raises(NoCapacity, match="2 streams are live, this server takes 2; try again later") as caught:
         admission.enter("c")
+    assert caught.value.reason == "full"
     first.leave()
     assert admission.refusal is None
     admission.enter("c")
@@ -41,8 +42,9 @@ def test_one_address_cannot_take_everything() -> None:
     """The limit of an address refuses that address only."""
     admission = Admission(limit=10, per_address=1)
     ticket = admission.enter("a")
-    with pytest.raises(NoCapacity, match="1 streams of your address are live, this server takes 1"):
+    with pytest.raises(NoCapacity, match="1 streams of your address are live, this server takes 1") as caught:
         admission.enter("a")
+    assert caught.value.reason == "address"
     admission.enter("b")
     ticket.leave()
     admission.enter("a")
@@ -55,8 +57,9 @@ def test_a_worker_that_is_late_takes_no_more() -> None:
     tickets[0].lag_s = LATE_S + 1
     assert admission.refusal is None
     tickets[1].lag_s = LATE_S + 1
-    with pytest.raises(NoCapacity, match="2 of 4 live streams are more than 5 s late; try again later"):
+    with pytest.raises(NoCapacity, match="2 of 4 live streams are more than 5 s late; try again later") as caught:
         admission.enter("a")
+    assert caught.value.reason == "late"
     tickets[1].lag_s = 0.5
     admission.enter("a")
 
@@ -226,8 +229,9 @@ def test_slow_answers_close_the_door_until_they_are_fast_again() -> None:
     asyncio.run(slowly())
     assert admission.refusal is None
     second = admission.enter("b")
-    with pytest.raises(NoCapacity, match=r"text takes [12].* s to be recognised, 2 streams are live"):
+    with pytest.raises(NoCapacity, match=r"text takes [12].* s to be recognised, 2 streams are live") as caught:
         admission.enter("c")
+    assert caught.value.reason == "slow"
     model.now += MEMORY_S + 1
     assert admission.refusal is None
     second.leave()

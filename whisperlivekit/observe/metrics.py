@@ -95,6 +95,12 @@ class Metrics:
         self.refused = Counter(
             "whisperlivekit_sessions_refused", "Streams refused before they began.", ["code"], registry=registry
         )
+        self.full = Counter(
+            "whisperlivekit_sessions_without_room",
+            "Streams refused with server_full, by why there was no room.",
+            ["reason"],
+            registry=registry,
+        )
         self.resumed = Counter(
             "whisperlivekit_sessions_resumed", "Streams that went on from an earlier connection.", registry=registry
         )
@@ -162,6 +168,7 @@ class Metrics:
         codes = [code for kind in (ClientError, NoCapacity, ShuttingDown, ServerFault) for code in codes_of(kind)]
         for counter, values in (
             (self.refused, codes),
+            (self.full, NoCapacity.REASONS),
             (self.closed, ["ok", "disconnected", *codes]),
             (self.gap, ["decode_failed"]),
             (self._failed, ["out_of_memory", "error"]),
@@ -178,6 +185,12 @@ class Metrics:
         """With how many lanes this worker decodes now; 0: it does not serve."""
         self.ready.set(min(lanes, 1))
         self.lanes.set(lanes)
+
+    def refuse(self, error: WhisperLiveKitError) -> None:
+        """A stream was refused before it began."""
+        self.refused.labels(error.code).inc()
+        if isinstance(error, NoCapacity):
+            self.full.labels(error.reason).inc()
 
     # ---- EngineObserver
 

@@ -51,7 +51,7 @@ async def transcriptions(request: Request) -> Response:
         service.guard.check_key(request.headers, request.query_params)
         ticket = service.admit(address, live=False)
     except WhisperLiveKitError as error:
-        service.metrics.refused.labels(error.code).inc()
+        service.metrics.refuse(error)
         return _error(error, session)
     service.metrics.opened.labels("openai_rest").inc()
     code = "ok"

@@ -12,7 +12,7 @@ from typing import Protocol
 from whisperlivekit import __version__
 from whisperlivekit.core.commands import Start
 from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector
-from whisperlivekit.errors import ModelUnavailable, NoCapacity, ShuttingDown, WhisperLiveKitError
+from whisperlivekit.errors import ModelUnavailable, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.observe import systemd
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard
@@ -162,8 +162,7 @@ class Service:
             case State.DRAINING:
                 return ShuttingDown("this worker is going; connect again")
             case State.READY:
-                refusal = self.admission.refusal
-                return NoCapacity(f"{refusal}; try again later") if refusal else None
+                return self.admission.refusal
 
     # ---- streams
 

@@ -366,7 +366,7 @@ async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter]
         subprotocol = _check(service, websocket, websocket.scope.get("subprotocols", ()))
         ticket = service.admit(address)
     except WhisperLiveKitError as error:
-        service.metrics.refused.labels(error.code).inc()
+        service.metrics.refuse(error)
         session = new_session_id()
         with session_context(session):
             log.info("session refused", extra={"code": error.code, "address": address})

@@ -148,18 +148,19 @@ class Admission:
         return max(1, min(CEILING, int(ROUND_S / max(self.pace.cost_s, ROUND_S / CEILING))))
 
     @property
-    def refusal(self) -> str | None:
+    def refusal(self) -> NoCapacity | None:
         """Why nobody would be let in now, or None."""
         # Files give way to speech, but each of them holds memory: they count like everybody.
         if self.live >= self.capacity:
-            return f"{self.live} streams are live, this server takes {self.capacity}"
+            return _refusal("full", f"{self.live} streams are live, this server takes {self.capacity}")
         speakers = [ticket for ticket in self._tickets if ticket.live]
         if len(speakers) >= 2 and self.pace.turnaround_s > SLOW_S:
-            return f"text takes {self.pace.turnaround_s:.1f} s to be recognised, {len(speakers)} streams are live"
+            took = f"text takes {self.pace.turnaround_s:.1f} s to be recognised"
+            return _refusal("slow", f"{took}, {len(speakers)} streams are live")
         late = sum(ticket.lag_s > LATE_S for ticket in speakers)
         # One late stream may be its own fault (a burst after a bad network); half of them are not.
         if late >= 2 and late * 2 >= len(speakers):
-            return f"{late} of {len(speakers)} live streams are more than {LATE_S:.0f} s late"
+            return _refusal("late", f"{late} of {len(speakers)} live streams are more than {LATE_S:.0f} s late")
         return None
 
     def enter(self, address: str, *, live: bool = True) -> Ticket:
@@ -169,11 +170,10 @@ class Admission:
             NoCapacity: the worker is full, or this address has all it may have.
         """
         if refusal := self.refusal:
-            raise NoCapacity(f"{refusal}; try again later")
+            raise refusal
         if self._per_address and self._addresses[address] >= self._per_address:
-            raise NoCapacity(
-                f"{self._addresses[address]} streams of your address are live, this server takes {self._per_address}"
-            )
+            of_address = f"{self._addresses[address]} streams of your address are live"
+            raise NoCapacity(f"{of_address}, this server takes {self._per_address}", "address")
         ticket = Ticket(self, address, live)
         self._tickets.add(ticket)
         self._addresses[address] += 1
@@ -187,3 +187,7 @@ class Admission:
         self._addresses[ticket.address] -= 1
         if not self._addresses[ticket.address]:
             del self._addresses[ticket.address]
+
+
+def _refusal(reason: str, found: str) -> NoCapacity:
+    return NoCapacity(f"{found}; try again later", reason)
