@@ -131,7 +131,7 @@ def test_a_file_over_http(server: Server) -> None:
 
 
 def test_metrics_are_of_all_workers(server: Server, speech: bytes) -> None:
-    """Whichever worker is asked, it counts the streams of both."""
+    """Whichever worker is asked, it counts the streams of both, and knows since when they run."""
     socket = opened(server)
     socket.send(speech)
     socket.send('{"type":"stop"}')
@@ -142,6 +142,8 @@ def test_metrics_are_of_all_workers(server: Server, speech: bytes) -> None:
         line for line in answers if line.startswith('whisperlivekit_sessions_opened_total{protocol="native"}')
     ]
     assert len(opened_counts) == 1
+    [began] = {line.split()[1] for line in answers if line.startswith("whisperlivekit_start_time_seconds ")}
+    assert 0 < time.time() - float(began) < 3600
 
 
 def pids(server: Server) -> set[int]:

@@ -178,6 +178,8 @@ class Metrics:
 
     def describe(self, *, version: str, model: str, device: str, compute_type: str, workers: int) -> None:
         """What serves; called once the process is a worker."""
+        # A fork begins with 0 for what the master has set.
+        self.started.set(time.time())
         self.info.labels(version, model, device, compute_type).set(1)
         self.workers.set(workers)
 
