@@ -1,4 +1,7 @@
-"""One model for all sessions: every caller gets an answer, whatever the model does."""
+"""One model for all sessions: every caller gets an answer, whatever the model does.
+
+Long because each test is another thing that a model or a caller can do to the same engine; memory has its own file.
+"""
 
 import asyncio
 import threading

@@ -30,12 +30,13 @@ def folder(tmp_path: Path, base_model: Path) -> Path:
 
 
 @pytest.mark.model
-def test_a_prefix_read_in_one_pass_says_the_same(base_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_prefix_read_in_one_pass_says_the_same(base_model: Path, monkeypatch: pytest.MonkeyPatch, beams: int) -> None:
     """In a batch of one and of several prefixes of different length, greedy and with beams: the words that follow are
     those that follow a prefix forced step by step.
     """
     phrase, _ = soundfile.read(ROOT / "tests/data/phrase_3s.flac", dtype="float32")
-    model = WhisperModel(EngineConfig(base_model, "cpu"))
+    model = WhisperModel(EngineConfig(base_model, "cpu", beams=beams))
     longer = DecodeRequest(2, phrase, 0, "ru", prefix=f"{PREFIX} ящик")
 
     def words() -> list[str]:

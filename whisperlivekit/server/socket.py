@@ -5,6 +5,8 @@ A connection goes through three places: ``serve_socket`` refuses it before it is
 
 Bounds: a message has MAX_MESSAGE_BYTES; audio waits in the socket while the session has enough (not calling receive is
 the back-pressure); events wait for a slow reader up to MAX_PENDING_EVENTS or Limits.send_s, then the connection ends.
+
+One module although it is long: how a connection ends depends on which of the three places it is in.
 """
 
 import asyncio
