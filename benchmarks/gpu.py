@@ -72,7 +72,7 @@ class Heard:
     first_partial_s: float | None = None
 
 
-async def listen(engine: Engine, samples: NDArray[np.float32], language: str, delay_s: float) -> Heard:
+async def listen(engine: Engine, samples: NDArray[np.float32], language: str | None, delay_s: float) -> Heard:
     """One session at exactly 1x."""
     await asyncio.sleep(delay_s)
     loop = asyncio.get_running_loop()

@@ -363,6 +363,10 @@ class Settings(BaseSettings):
         """Decodes at once: on a CPU one for each thread, on a GPU one, because a batch fills it."""
         return self.threads_per_worker() if self.resolved_device() == "cpu" else 1
 
+    @property
+    def _language(self) -> str | None:
+        return None if self.language == AUTO else self.language
+
     def environment(self) -> dict[str, str]:
         """What must stand in ``os.environ`` before the model libraries are imported."""
         cache = self.cache_dir.absolute()
@@ -393,7 +397,7 @@ class Settings(BaseSettings):
             lanes=self.lanes_per_worker(),
             max_batch=MAX_BATCH[device],
             beams=self.beams,
-            language=self.language,
+            language=self._language,
         )
 
     def session_config(self) -> "SessionConfig":
@@ -405,7 +409,7 @@ class Settings(BaseSettings):
             frame_threshold=self.frame_threshold,
             speech_threshold=self.vad_threshold,
             min_silence_s=self.min_silence,
-            language=None if self.language == AUTO else self.language,
+            language=self._language,
             prompt=self.init_prompt,
         )
 

@@ -253,3 +253,12 @@ def test_counts_lie_in_memory(server: Server) -> None:
         counts = [mapped.path for mapped in worker.memory_maps() if mapped.path.endswith(".db")]
         assert counts
         assert all(path.startswith("/dev/shm/") for path in counts)
+
+
+def test_a_server_without_a_language_of_its_own(base_model: Path) -> None:
+    """WLK_LANGUAGE=auto: it starts, and hears which language a file has."""
+    with running_server(1, WLK_LANGUAGE="auto") as server, (ROOT / "tests/data/phrase_3s.flac").open("rb") as file:
+        fields = {"response_format": "verbose_json"}
+        answer = httpx.post(f"{server.url}/v1/audio/transcriptions", files={"file": file}, data=fields, timeout=60)
+    assert answer.json()["language"] == "russian"
+    assert "голосовой ящик" in answer.json()["text"]

@@ -80,7 +80,8 @@ class EngineConfig:
     """Requests of one batch; ``MAX_BATCH`` has what pays."""
     beams: int = 3
     """Beam width of the last decode of an utterance; the others have ``LIVE_BEAMS`` of them at most."""
-    language: str = "ru"
+    language: str | None = "ru"
+    """Of the first decodes, which warm the model; None: detect it."""
 
 
 @dataclass(frozen=True, slots=True)
