@@ -145,3 +145,14 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pyte
             assert (first / "model.bin").exists()
             assert second.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_start_together_do_not_harm_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may take the other's lock for one that was left, in the moment before it is held."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with folder_for_copy() as folder:
+        folder.with_suffix(".lock").unlink()
+        (folder / "model.bin").touch()
+        with folder_for_copy():
+            assert (folder / "model.bin").exists()
+    assert list(tmp_path.iterdir()) == []

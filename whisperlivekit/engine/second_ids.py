@@ -71,14 +71,16 @@ def folder_for_copy() -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left.with_suffix(""), ignore_errors=True)
             left.unlink()
-    with tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=".lock") as lock:
+    # Its own removal would fail where a sibling that starts at the same moment took the file for one that was left.
+    with tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=".lock", delete=False) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = Path(lock.name).with_suffix("")
-        folder.mkdir()
         try:
+            folder.mkdir(mode=0o700)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.name).unlink(missing_ok=True)
 
 
 def copy_model(source: Path, target: Path) -> SecondIds:
