@@ -13,6 +13,7 @@ PACKAGE = ROOT / "whisperlivekit"
 
 TESTED_ELSEWHERE = {
     "whisperlivekit/__main__.py": "tests/test_cli.py runs it",
+    "whisperlivekit/server/gunicorn_conf.py": "tests/server/test_gunicorn.py starts servers with it",
     "whisperlivekit/errors.py": "declarations only; every test of an error reads them",
     "whisperlivekit/engine/api.py": "Protocols; tests/contract holds what implements them",
     "whisperlivekit/wire/adapter.py": "a Protocol",
@@ -24,6 +25,9 @@ TESTED_ELSEWHERE = {
 MODULES = sorted(
     str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
 )  # packages hold a docstring only: see below
+
+RUN = ("__main__.py", "gunicorn_conf.py")
+"""Programs: they act when they are imported."""
 
 CORE_MAY_IMPORT = {
     "collections", "collections.abc", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "numpy.typing",
@@ -71,7 +75,7 @@ def test_the_core_imports_only_what_is_pure(path: Path) -> None:
 
 def test_no_model_library_is_imported_with_the_program() -> None:
     """Every module can be imported without torch, CTranslate2 or onnxruntime: the master forks after importing."""
-    names = [module.removesuffix(".py").replace("/", ".") for module in MODULES if "__main__" not in module]
+    names = [module.removesuffix(".py").replace("/", ".") for module in MODULES if not module.endswith(RUN)]
     program = (
         "import importlib, sys\n"
         f"for name in {names!r}: importlib.import_module(name)\n"

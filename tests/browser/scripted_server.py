@@ -20,7 +20,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-WEB = Path(__file__).parents[2] / "web"
+WEB = Path(__file__).parents[2] / "whisperlivekit" / "web"
 RATE = 16_000
 PARTIAL_DELAY_S = 0.3
 COMMIT_DELAY_S = 1.0

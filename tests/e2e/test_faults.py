@@ -20,15 +20,16 @@ from benchmarks.faults import KINDS, changes, difference, plan, run_with_faults
 from benchmarks.live import read_reference
 from benchmarks.proxy import proxy_to
 from benchmarks.scoring import count_retracted, score
-from benchmarks.serving import ROOT, Server, free_port, running_server
+from benchmarks.serving import Server, free_port, running_server
 from tests.e2e.scripted_app import SCRIPT, SLOW_S, said, speech
 from tests.server.scripted import scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.server.launch import GUNICORN_CONF
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.slow]
 
 DATA = Path(__file__).parents[1] / "data"
-SCRIPTED = ("-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "tests.e2e.scripted_app:build()")
+SCRIPTED = ("-m", "gunicorn", "--config", str(GUNICORN_CONF), "tests.e2e.scripted_app:build()")
 
 
 @contextmanager

@@ -54,13 +54,13 @@ def asked(arrival: int, **fields: Any) -> Waiting:
 
 def test_files_give_way_to_live_speech() -> None:
     """The end of a file's utterance waits even for a live partial that came later."""
-    queue = [asked(1, live=False, final=True), asked(2)]
+    queue = [asked(1, realtime=False, final=True), asked(2)]
     assert [entry.arrival for entry in next_batch(queue, 8)] == [2]
 
 
 def test_a_file_does_not_wait_for_ever() -> None:
     """After enough others it is the oldest, and its turn comes."""
-    file = asked(1, live=False)
+    file = asked(1, realtime=False)
     assert next_batch([file, asked(PATIENCE, final=True)], 8)[0] is not file
     assert next_batch([file, asked(PATIENCE + 1, final=True)], 8) == [file]
 
@@ -68,7 +68,7 @@ def test_a_file_does_not_wait_for_ever() -> None:
 def test_a_batch_is_of_one_kind() -> None:
     """What the model cannot decode in one go is not put together: nobody waits for another language's batch."""
     first = asked(1)
-    others = [asked(2, language="en"), asked(3, prompt="Имя."), asked(4, hotwords=("слово",)), asked(5, live=False)]
+    others = [asked(2, language="en"), asked(3, prompt="Имя."), asked(4, hotwords=("слово",)), asked(5, realtime=False)]
     alike = asked(6)
     assert next_batch([first, *others, alike], 8) == [first, alike]
 
@@ -76,7 +76,9 @@ def test_a_batch_is_of_one_kind() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from(["ru", "en", None])), max_size=30))
 def test_every_request_is_served_while_others_keep_coming(kinds: list[tuple[bool, bool, str | None]]) -> None:
     """With a live final arriving for each one that is served, all requests are still served in bounded time."""
-    queue = [asked(at, live=live, final=final, language=code) for at, (live, final, code) in enumerate(kinds)]
+    queue = [
+        asked(at, realtime=realtime, final=final, language=code) for at, (realtime, final, code) in enumerate(kinds)
+    ]
     old = set(queue)
     newest = len(queue)
     for _ in range(len(kinds) + 2 * PATIENCE):
@@ -84,7 +86,7 @@ def test_every_request_is_served_while_others_keep_coming(kinds: list[tuple[bool
         queue = [entry for entry in queue if entry not in batch]
         old -= set(batch)
         newest += 1
-        queue.append(asked(newest, final=True, live=True))
+        queue.append(asked(newest, final=True, realtime=True))
         if len(queue) > len(kinds) + 1:
             queue.pop()
     assert not old

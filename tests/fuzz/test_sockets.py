@@ -96,7 +96,7 @@ def talk(server: Server, sent: bytes, *, handshake: bytes = HANDSHAKE, polite: b
 def check(server: Server, answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     assert b"Traceback" not in answer
     assert b'File "' not in answer
-    server.wait_until("no stream is left", lambda: server.service.streams == server.service.admission.live == 0)
+    server.wait_until("no stream is left", lambda: server.service.streams == server.service.admission.open_streams == 0)
     faults = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert not faults, faults[0].getMessage()
 

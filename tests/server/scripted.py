@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.app import create_app
 from whisperlivekit.server.service import ServedEngine, Service
-from whisperlivekit.server.worker import LiveWorker
+from whisperlivekit.server.worker import SpeechWorker
 from whisperlivekit.settings import Settings
 
 LOUD = (np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000) * 8_000).astype("<i2").tobytes()
@@ -73,7 +73,7 @@ def scripted_server(engine: ServedEngine | None = None, *, wait: bool = True, **
         Settings(_env_file=None, model="base", **settings), lambda _: ScriptedEngine() if engine is None else engine
     )
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, **{**LiveWorker.CONFIG_KWARGS, "timeout_graceful_shutdown": 1}
+        app, host="127.0.0.1", port=0, log_config=None, **{**SpeechWorker.CONFIG_KWARGS, "timeout_graceful_shutdown": 1}
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.serving import ROOT, free_port
 from whisperlivekit.check import list_gpus
 from whisperlivekit.errors import StartError
-from whisperlivekit.server.launch import need_free_port
+from whisperlivekit.server.launch import GUNICORN_CONF, need_free_port
 
 LIGHT = """
 import sys
@@ -72,7 +72,7 @@ def test_a_taken_port_ends_the_program(tmp_path: Path) -> None:
 
 def test_wrong_settings_end_the_program(tmp_path: Path) -> None:
     """Also for who starts Gunicorn by hand: the variable, what was found, no traceback of ours."""
-    for arguments in (("-m", "whisperlivekit.basic_server"), ("-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"))):
+    for arguments in (("-m", "whisperlivekit.basic_server"), ("-m", "gunicorn", "-c", str(GUNICORN_CONF))):
         done = run(*arguments, cwd=tmp_path, WLK_PORT="many")
         assert done.returncode != 0
         assert "WLK_PORT=many" in done.stderr
@@ -81,7 +81,7 @@ def test_wrong_settings_end_the_program(tmp_path: Path) -> None:
 
 def test_a_missing_model_ends_the_program(tmp_path: Path) -> None:
     """Before any worker is started, with what to do."""
-    for arguments in (("-m", "whisperlivekit.basic_server"), ("-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"))):
+    for arguments in (("-m", "whisperlivekit.basic_server"), ("-m", "gunicorn", "-c", str(GUNICORN_CONF))):
         done = run(*arguments, cwd=tmp_path, WLK_PORT=str(free_port()), WLK_MODEL="base")
         assert done.returncode == 2
         assert "base" in done.stderr
@@ -94,13 +94,13 @@ def test_the_application_is_light(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [["-m", "whisperlivekit", "serve"], ["-m", "gunicorn", "-c", "gunicorn.conf.py"]])
+@pytest.mark.parametrize("command", [["-m", "whisperlivekit", "serve"], ["-m", "gunicorn", "-c", "CONFIGURATION"]])
 def test_cuda_without_a_gpu_ends_the_program(tmp_path: Path, base_model: Path, command: list[str]) -> None:
     """Both ways to start: the reason and what helps, status 2, and no worker that falls back to the CPU."""
     if list_gpus()[0] or any(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("this machine has a GPU")
     done = run(
-        *[str(ROOT / word) if word == "gunicorn.conf.py" else word for word in command],
+        *[str(GUNICORN_CONF) if word == "CONFIGURATION" else word for word in command],
         cwd=tmp_path,
         WHISPER_DEVICE="cuda",
         WLK_MODEL=str(base_model),

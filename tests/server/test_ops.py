@@ -10,7 +10,7 @@ import pytest
 from tests.server.scripted import LOUD, QUIET, Server, scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import ModelUnavailable
-from whisperlivekit.server.app import ROOT
+from whisperlivekit.server.app import PAGE
 from whisperlivekit.server.service import State
 
 
@@ -147,16 +147,16 @@ def test_the_page_is_served_with_its_headers(server: Server) -> None:
     assert again.status_code == 304
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/../pyproject.toml", "/%2e%2e/pyproject.toml", "/docs"])
+@pytest.mark.parametrize("path", ["/nothing", "/../errors.py", "/%2e%2e/errors.py", "/docs"])
 def test_nothing_else_is_served(server: Server, path: str) -> None:
     """Neither files beside web/ nor FastAPI's own pages."""
-    assert (ROOT / "pyproject.toml").is_file()
+    assert (PAGE.parent / "errors.py").is_file()
     assert httpx.get(f"{server.url}{path}").status_code == 404
 
 
 def test_the_page_does_not_run_inline_scripts() -> None:
     """The policy forbids them, so the page must have none."""
-    html = (ROOT / "web" / "index.html").read_text(encoding="utf-8")
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<script(?![^>]*\bsrc=)[^>]*>", html)
     assert not re.search(r"<style|\sstyle=|\son\w+=", html)
 

@@ -89,7 +89,7 @@ def test_bad_requests(
     assert (response.status_code, error["code"]) == status_and_code
     assert error["type"] == "invalid_request_error"
     assert found in error["message"]
-    assert server.service.streams == server.service.admission.live == 0
+    assert server.service.streams == server.service.admission.open_streams == 0
 
 
 @pytest.mark.parametrize(
@@ -188,4 +188,4 @@ def test_a_client_that_hangs_up_is_not_served() -> None:
         client.close()
         assert failed.is_set()
         server.wait_until("the file is given up", lambda: server.service.streams == 0, within_s=3)
-        assert server.service.admission.live == 0
+        assert server.service.admission.open_streams == 0

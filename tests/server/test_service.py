@@ -32,7 +32,7 @@ def service(engine: ScriptedEngine | Exception | None = None, max_sessions: int 
 def refusal_of(subject: Service) -> type[WhisperLiveKitError]:
     with pytest.raises(WhisperLiveKitError) as caught:
         subject.admit("a")
-    assert subject.served == subject.admission.live == 0
+    assert subject.served == subject.admission.open_streams == 0
     return caught.type
 
 
@@ -99,7 +99,7 @@ def test_a_drain_asks_everybody_and_waits() -> None:
         streams = [_Stream(), _Stream()]
 
         async def serve(stream: _Stream) -> None:
-            with subject.live(stream):
+            with subject.track(stream):
                 await stream.asked.wait()
 
         async with asyncio.TaskGroup() as tasks:
@@ -119,7 +119,7 @@ def test_a_drain_does_not_wait_for_ever() -> None:
     async def run() -> None:
         subject = service()
         await subject.load()
-        with subject.live(_Stream()):
+        with subject.track(_Stream()):
             await subject.drain(0.01)
             assert subject.streams == 1
 

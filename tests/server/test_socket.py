@@ -135,7 +135,7 @@ def test_a_client_that_just_goes_leaves_nothing(server: Server) -> None:
         # Not a close frame: the network is gone.
         socket.socket.shutdown(sockets.SHUT_RDWR)
     server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
-    assert server.service.admission.live == 0
+    assert server.service.admission.open_streams == 0
 
 
 # --------------------------------------------------------------------------------------------------------- bad input

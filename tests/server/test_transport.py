@@ -10,7 +10,7 @@ import pytest
 
 from tests.server.scripted import LOUD, Server, scripted_server, told
 from whisperlivekit.engine.scripted import ScriptedEngine
-from whisperlivekit.server.worker import LiveWorker
+from whisperlivekit.server.worker import SpeechWorker
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -130,8 +130,8 @@ def test_a_peer_that_ignores_the_close_is_cut(server: Server, monkeypatch: pytes
 
 def test_a_pong_behind_audio_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends faster than it is recognised cannot be heard answering: it is not thrown out."""
-    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
-    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.4)
+    monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
+    monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.4)
     # A decode that takes far longer than the ping's patience, and more audio than the session takes meanwhile.
     with scripted_server(ScriptedEngine(delay_s=0.8)) as server, server.connect(ping_interval=None) as client:
         client.send('{"type":"start"}')
@@ -145,8 +145,8 @@ def test_a_pong_behind_audio_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_half_open_connection_is_found_by_ping(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client whose network is gone says nothing, not even goodbye: its session ends with the ping's patience."""
-    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
-    monkeypatch.setitem(LiveWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.2)
+    monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
+    monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.2)
     monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.1)
     with scripted_server() as server:
         raw = opened(server)

@@ -15,18 +15,18 @@ from gunicorn.glogging import Logger
 from tests.server.test_service import _Stream
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.service import Service
-from whisperlivekit.server.transport import LiveWebSocket
-from whisperlivekit.server.worker import RELOADED, LiveWorker
+from whisperlivekit.server.transport import WebSocketTransport
+from whisperlivekit.server.worker import RELOADED, SpeechWorker
 from whisperlivekit.settings import Settings
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 
 @contextmanager
-def worker(age: int = 1, **settings: Any) -> Iterator[LiveWorker]:
+def worker(age: int = 1, **settings: Any) -> Iterator[SpeechWorker]:
     config = Config()
     for name, value in ({"workers": 2} | settings).items():
         config.set(name, value)
-    made = LiveWorker(age, 0, [], None, 60.0, config, Logger(config))
+    made = SpeechWorker(age, 0, [], None, 60.0, config, Logger(config))
     yield made
     made.tmp.close()
 
@@ -45,7 +45,7 @@ def test_a_worker_leaves_when_nobody_is_on_it(served: int, streams: int, leaves:
     """After its number of streams, with none live; at twice the number whoever is on it."""
     live = service()
     live.served = served
-    with worker(max_requests=10) as subject, live.live(_Stream()) if streams else nullcontext():
+    with worker(max_requests=10) as subject, live.track(_Stream()) if streams else nullcontext():
         assert subject.should_leave(live) is leaves
 
 
@@ -122,7 +122,7 @@ def test_uvicorn_is_set_up_for_streams() -> None:
     """Our transport, a frame limit above ours, no compression, no recycling by uvicorn, no secrets in its log."""
     with worker(max_requests=10) as subject:
         config = subject.config
-    assert config.ws is LiveWebSocket
+    assert config.ws is WebSocketTransport
     assert MAX_MESSAGE_BYTES < config.ws_max_size <= 4 * MAX_MESSAGE_BYTES
     assert not config.ws_per_message_deflate
     assert config.ws_ping_interval

@@ -85,10 +85,10 @@ def test_counts_are_right_whatever_happens(moves: list[tuple[str, bool]], limit:
             gone.append(ticket)
         for ticket in gone:
             ticket.leave()
-        assert admission.live == len(inside)
+        assert admission.open_streams == len(inside)
     for ticket in inside:
         ticket.leave()
-    assert admission.live == 0
+    assert admission.open_streams == 0
 
 
 # ------------------------------------------------------------------------------------------------------ measured limits
@@ -115,8 +115,8 @@ class Model:
         return Hypothesis(request.id, ())
 
 
-def request(*, live: bool = True) -> DecodeRequest:
-    return DecodeRequest(1, np.zeros(0, np.float32), 0, "ru", live=live)
+def request(*, realtime: bool = True) -> DecodeRequest:
+    return DecodeRequest(1, np.zeros(0, np.float32), 0, "ru", realtime=realtime)
 
 
 def after(model: Model, ask: Callable[[Timed], Awaitable[object]]) -> Admission:
@@ -243,7 +243,7 @@ def test_files_do_not_speak_for_the_worker() -> None:
 
     async def files(timed: Timed) -> None:
         for _ in range(SAMPLE * 2):
-            await timed.transcribe(request(live=False))
+            await timed.transcribe(request(realtime=False))
 
     admission = after(model, files)
     assert admission.pace.cost_s is None

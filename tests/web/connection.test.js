@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { Backlog, Connection, askWhy } from "../../web/connection.js";
-import { Transcript } from "../../web/transcript.js";
+import { Backlog, Connection, askWhy } from "../../whisperlivekit/web/connection.js";
+import { Transcript } from "../../whisperlivekit/web/transcript.js";
 
 /** Time that moves only when told. */
 class FakeClock {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 
-import { COMMON, SPOKEN, TEXTS, Translator } from "../../web/i18n.js";
+import { COMMON, SPOKEN, TEXTS, Translator } from "../../whisperlivekit/web/i18n.js";
 
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
@@ -35,7 +35,7 @@ describe("texts", () => {
   });
 
   it("say it for every cause that the page finds itself", () => {
-    const sources = read("web/connection.js") + read("web/microphone.js");
+    const sources = read("whisperlivekit/web/connection.js") + read("whisperlivekit/web/microphone.js");
     const causes = [...sources.matchAll(/(?:lose|end|MicrophoneError)\("(\w+)"\)|\? "(\w+)" : "(\w+)"|return "(\w+_\w+)"/g)];
     const codes = causes.flatMap((match) => match.slice(1)).filter((code) => code !== undefined && code.includes("_"));
     assert.ok(codes.includes("no_answer") && codes.includes("microphone_denied") && codes.includes("no_server"));
@@ -50,14 +50,14 @@ describe("texts", () => {
   });
 
   it("exist for every key that the page uses", () => {
-    const used = [...read("web/index.html").matchAll(/data-i18n(?:-label|-title)?="([^"]+)"/g)].map((match) => match[1]);
-    const coded = [...read("web/app.js").matchAll(/(?:\bt|\.text)\("([\w.]+)"/g)].map((match) => match[1]);
+    const used = [...read("whisperlivekit/web/index.html").matchAll(/data-i18n(?:-label|-title)?="([^"]+)"/g)].map((match) => match[1]);
+    const coded = [...read("whisperlivekit/web/app.js").matchAll(/(?:\bt|\.text)\("([\w.]+)"/g)].map((match) => match[1]);
     assert.ok(used.length > 10 && coded.length > 10);
     for (const key of [...used, ...coded]) assert.ok(TEXTS.ru[key], key);
   });
 
   it("stand in the page in Russian as they are here", () => {
-    for (const [, key, text] of read("web/index.html").matchAll(/data-i18n="([^"]+)"[^>]*>([^<]*)</g)) {
+    for (const [, key, text] of read("whisperlivekit/web/index.html").matchAll(/data-i18n="([^"]+)"[^>]*>([^<]*)</g)) {
       assert.equal(text, TEXTS.ru[key]);
     }
   });

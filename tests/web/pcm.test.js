@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { Resampler, SAMPLE_RATE, loudness, toInt16 } from "../../web/pcm.js";
+import { Resampler, SAMPLE_RATE, loudness, toInt16 } from "../../whisperlivekit/web/pcm.js";
 
 const RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000];
 

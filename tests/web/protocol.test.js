@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { describe, it } from "node:test";
 
-import { EVENT_TYPES, ProtocolError, flushMessage, parseEvent, spacedWords, startMessage, stopMessage } from "../../web/protocol.js";
-import { Transcript } from "../../web/transcript.js";
+import { EVENT_TYPES, ProtocolError, flushMessage, parseEvent, spacedWords, startMessage, stopMessage } from "../../whisperlivekit/web/protocol.js";
+import { Transcript } from "../../whisperlivekit/web/transcript.js";
 
 const FIXTURES = new URL("../wire/fixtures/", import.meta.url);
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { parse, percentile, say, STATUS_TEXTS, sum, summarise } from "../../web/status.js";
+import { parse, percentile, say, STATUS_TEXTS, sum, summarise } from "../../whisperlivekit/web/status.js";
 
 const READING = `# HELP whisperlivekit_sessions Streams that are live.
 # TYPE whisperlivekit_sessions gauge

@@ -31,7 +31,7 @@ def test_every_module_of_the_page_is_parsed() -> None:
     """No script of the page has an error of syntax, also those that only a browser can run."""
     node = shutil.which("node")
     assert node is not None
-    scripts = sorted((ROOT / "web").glob("*.js"))
+    scripts = sorted((ROOT / "whisperlivekit" / "web").glob("*.js"))
     assert len(scripts) >= 10
     for script in scripts:
         run = subprocess.run([node, "--check", str(script)], check=False, capture_output=True, text=True, timeout=60)
@@ -40,8 +40,8 @@ def test_every_module_of_the_page_is_parsed() -> None:
 
 def test_page_needs_nothing_from_elsewhere() -> None:
     """The page loads no script, style, font or image from another host, and has no inline script or style."""
-    html = (ROOT / "web" / "index.html").read_text(encoding="utf-8")
-    css = (ROOT / "web" / "style.css").read_text(encoding="utf-8")
+    html = (ROOT / "whisperlivekit" / "web" / "index.html").read_text(encoding="utf-8")
+    css = (ROOT / "whisperlivekit" / "web" / "style.css").read_text(encoding="utf-8")
     assert "://" not in html.replace("http://www.w3.org/2000/svg", "")
     assert "://" not in css
     assert "@import" not in css

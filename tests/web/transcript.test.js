@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { Transcript } from "../../web/transcript.js";
+import { Transcript } from "../../whisperlivekit/web/transcript.js";
 
 const gapText = ({ start, end, reason }) => `[${end - start} ${reason}]`;
 

@@ -32,7 +32,7 @@ class Start:
     """None: the server's default."""
     hotwords: tuple[str, ...] = ()
     resume: Resume | None = None
-    live: bool = True
+    realtime: bool = True
     """False: a file, which gives way to people who speak."""
 
 

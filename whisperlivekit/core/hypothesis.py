@@ -43,7 +43,7 @@ class DecodeRequest:
     hotwords: tuple[str, ...] = ()
     final: bool = False
     """The utterance ends with ``samples``: everything will be committed, so accuracy comes before speed."""
-    live: bool = True
+    realtime: bool = True
     """Somebody waits while they speak; False: a file, which can wait."""
 
 

@@ -147,7 +147,7 @@ class Session:
         self._language = _language(start.language, config.language)
         self._prompt = config.prompt if start.prompt is None else start.prompt
         self._hotwords = start.hotwords
-        self._live = start.live
+        self._realtime = start.realtime
         self._step = to_samples(config.step_s)
         self._pause = to_samples(PAUSE_S)
         self._unheard = to_samples(UNHEARD_S)
@@ -324,7 +324,7 @@ class Session:
             prompt=self._prompt,
             hotwords=self._hotwords,
             final=whole and utterance.state is not UtteranceState.SPEAKING,
-            live=self._live,
+            realtime=self._realtime,
         )
         return self._request
 

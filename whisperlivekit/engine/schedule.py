@@ -33,7 +33,7 @@ def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
 
     def order(entry: Waiting) -> tuple[bool, bool, int]:
         overdue = newest - entry.arrival >= PATIENCE
-        return not (entry.request.live or overdue), not (entry.request.final or overdue), entry.arrival
+        return not (entry.request.realtime or overdue), not (entry.request.final or overdue), entry.arrival
 
     ordered = sorted(waiting, key=order)
     first = _kind(ordered[0].request)
@@ -47,4 +47,4 @@ def _kind(request: DecodeRequest) -> tuple[object, ...]:
     here. A file's windows are long: live speech must not wait for them.
     """
     earlier = len(request.prompt) + sum(map(len, request.hotwords))
-    return request.live, request.final, request.language, earlier
+    return request.realtime, request.final, request.language, earlier

@@ -1,6 +1,6 @@
 """Tells systemd how the service is: a datagram to the socket that it names. Elsewhere nothing happens.
 
-Gunicorn would say READY when its master listens, before a worker has loaded anything. So gunicorn.conf.py takes the
+Gunicorn would say READY when its master listens, before a worker has loaded anything. So gunicorn_conf.py takes the
 socket's name away from it, keeps it under another, and the first worker with a loaded model says READY.
 """
 

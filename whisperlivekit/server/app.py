@@ -15,11 +15,11 @@ from whisperlivekit.server.socket import explain_socket, serve_socket
 from whisperlivekit.settings import Settings
 from whisperlivekit.wire.native import NativeAdapter
 
-ROOT = Path(__file__).parents[2]
-"""The checkout: the page and gunicorn.conf.py lie beside the package, which install.sh installs in place."""
+PAGE = Path(__file__).parents[1] / "web"
+"""The page's files, which are part of the package."""
 
 
-def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path | None = ROOT / "web") -> FastAPI:
+def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path | None = PAGE) -> FastAPI:
     """The application. It holds no model until its lifespan runs, so a master process may make it before it forks.
 
     The model is loaded while the event loop turns: /live answers at once, /ready when it is warm. A model that does not

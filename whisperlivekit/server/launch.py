@@ -4,28 +4,26 @@ import errno
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI
 
 from whisperlivekit.engine import models
 from whisperlivekit.errors import StartError
-from whisperlivekit.server.app import ROOT, create_app
+from whisperlivekit.server.app import create_app
 from whisperlivekit.server.service import ServedEngine
 from whisperlivekit.settings import Settings, load_settings
 
-GUNICORN_CONF = ROOT / "gunicorn.conf.py"
+GUNICORN_CONF = Path(__file__).with_name("gunicorn_conf.py")
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Turn this process into Gunicorn's master. gunicorn.conf.py reads the same environment and ``.env`` again.
+    """Turn this process into Gunicorn's master. gunicorn_conf.py reads the same environment and ``.env`` again.
 
     Raises:
-        StartError: the port is in use, a model file or the GPU is missing,
-            or the package lies alone without its configuration.
+        StartError: the port is in use, or a model file or the GPU is missing.
     """
-    if not GUNICORN_CONF.is_file():
-        raise StartError(f"{GUNICORN_CONF} is missing: run the server from its checkout, as install.sh sets it up")
     settings.need_device()
     models.find(settings.model, settings.model_dir)
     need_free_port(settings.host, settings.port)
@@ -56,7 +54,7 @@ def need_free_port(host: str, port: int) -> None:
 
 
 def build() -> FastAPI:
-    """The application as gunicorn.conf.py names it."""
+    """The application as gunicorn_conf.py names it."""
     settings = load_settings()
 
     def make_engine(worker: int) -> ServedEngine:

@@ -20,7 +20,7 @@ from whisperlivekit.server.openapi import SCHEMA
 from whisperlivekit.server.service import Service, new_session_id
 from whisperlivekit.server.socket import RETRY_AFTER_S
 
-STATUS_PAGE = Path(__file__).parents[2] / "web" / "status.html"
+STATUS_PAGE = Path(__file__).parents[1] / "web" / "status.html"
 
 log = logging.getLogger(__name__)
 

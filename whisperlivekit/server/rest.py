@@ -49,13 +49,13 @@ async def transcriptions(request: Request) -> Response:
     try:
         service.guard.check_origin(request.headers.get("origin"), request.headers.get("host"))
         service.guard.check_key(request.headers, request.query_params)
-        ticket = service.admit(address, live=False)
+        ticket = service.admit(address, realtime=False)
     except WhisperLiveKitError as error:
         service.metrics.refuse(error)
         return _error(error, session)
     service.metrics.opened.labels("openai_rest").inc()
     code = "ok"
-    with session_context(session), service.live(_Upload()):
+    with session_context(session), service.track(_Upload()):
         try:
             return await _answer(request, service)
         except ClientDisconnect:
@@ -155,7 +155,7 @@ def _fields(form: FormData) -> tuple[UploadFile, Start, str]:
     prompt = _text(form, "prompt")
     if prompt and len(prompt) > 1000:
         raise BadMessage(f"prompt is text of {len(prompt)} characters, expected up to 1000")
-    return file, Start(check_language(language) if language else None, prompt, live=False), response_format
+    return file, Start(check_language(language) if language else None, prompt, realtime=False), response_format
 
 
 def _text(form: FormData, name: str) -> str | None:

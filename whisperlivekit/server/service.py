@@ -101,7 +101,7 @@ class Service:
         self._engine: ServedEngine | None = None
         self._state = State.LOADING
         self._failure = ""
-        self._live: set[Drained] = set()
+        self._streams: set[Drained] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -166,8 +166,8 @@ class Service:
 
     # ---- streams
 
-    def admit(self, address: str, *, live: bool = True) -> Ticket:
-        """Let one stream in, or a file, which is not live.
+    def admit(self, address: str, *, realtime: bool = True) -> Ticket:
+        """Admit one stream, or a file, which is not real-time.
 
         Raises:
             NoCapacity: the worker is full.
@@ -177,7 +177,7 @@ class Service:
         unavailable = self.unavailable()
         if unavailable is not None:
             raise unavailable
-        ticket = self.admission.enter(address, live=live)
+        ticket = self.admission.enter(address, realtime=realtime)
         self.served += 1
         return ticket
 
@@ -189,37 +189,37 @@ class Service:
         return SessionRunner(timed, self._engine.detector(), self.session_config, start)
 
     @contextmanager
-    def live(self, stream: Drained) -> Iterator[None]:
+    def track(self, stream: Drained) -> Iterator[None]:
         """While this lasts the stream is counted, and asked to end when the worker goes."""
-        self._live.add(stream)
+        self._streams.add(stream)
         self._empty.clear()
         self.metrics.sessions.inc()
         try:
             yield
         finally:
-            self._live.discard(stream)
+            self._streams.discard(stream)
             self.metrics.sessions.dec()
-            if not self._live:
+            if not self._streams:
                 self._empty.set()
 
     @property
     def streams(self) -> int:
         """Streams and files that are being served."""
-        return len(self._live)
+        return len(self._streams)
 
     async def drain(self, limit_s: float) -> None:
         """Take nothing new, ask every stream to end, and wait for that, up to ``limit_s``."""
         self._state = State.DRAINING
         self.metrics.serves(0)
-        for stream in list(self._live):
+        for stream in list(self._streams):
             stream.drain()
-        if self._live:
-            log.info("draining", extra={"streams": len(self._live)})
+        if self._streams:
+            log.info("draining", extra={"streams": len(self._streams)})
         try:
             async with asyncio.timeout(limit_s):
                 await self._empty.wait()
         except TimeoutError:
-            log.warning("streams did not end in time", extra={"streams": len(self._live), "limit_s": limit_s})
+            log.warning("streams did not end in time", extra={"streams": len(self._streams), "limit_s": limit_s})
 
     async def close(self) -> None:
         """Stop the engine."""

@@ -99,7 +99,7 @@ class Connection:
     async def run(self) -> None:
         """Serve the client to the end; raises nothing."""
         code, close_code, reason = "ok", 1000, ""
-        with session_context(self.session), self._service.live(self):
+        with session_context(self.session), self._service.track(self):
             try:
                 await self._serve()
             except Disconnected:

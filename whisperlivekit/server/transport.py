@@ -7,7 +7,7 @@ LINGER_S = 5.0
 """How long a connection that is over may take to say so."""
 
 
-class LiveWebSocket(WebSocketsSansIOProtocol):
+class WebSocketTransport(WebSocketsSansIOProtocol):
     """Where we differ from uvicorn:
 
     - After a message that is too big it closes the TCP connection at once. The rest of the message, still on its way,

@@ -22,7 +22,7 @@ from uvicorn_worker import UvicornWorker
 
 from whisperlivekit.server.certificate import LOOK_EVERY_S, CertificateFiles
 from whisperlivekit.server.service import Service, State
-from whisperlivekit.server.transport import LiveWebSocket
+from whisperlivekit.server.transport import WebSocketTransport
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ HEARTBEAT_S = 1.0
 SUCCESSOR_CHECK_S = 0.2
 
 RELOADED = "reloaded"
-"""A file in the folder of the metrics; gunicorn.conf.py touches it when all workers are about to be replaced."""
+"""A file in the folder of the metrics; gunicorn_conf.py touches it when all workers are about to be replaced."""
 
 DRAIN_SHARE = 0.6
 """Of the graceful timeout; the rest is for uvicorn and the engine to end before Gunicorn kills."""
@@ -50,10 +50,10 @@ OVERDUE = 2
 """A worker that is never idle is replaced at this multiple of its streams; its clients resume elsewhere."""
 
 
-class LiveServer(Server):
+class DrainingServer(Server):
     """uvicorn's server; it asks the worker when to leave and drains first."""
 
-    def __init__(self, worker: "LiveWorker", service: Service) -> None:
+    def __init__(self, worker: "SpeechWorker", service: Service) -> None:
         super().__init__(worker.config)
         self._worker = worker
         self._service = service
@@ -89,13 +89,13 @@ class LiveServer(Server):
             await asyncio.sleep(SUCCESSOR_CHECK_S)
 
 
-class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
+class SpeechWorker(UvicornWorker):  # type: ignore[misc]  # has no types
     """See the module."""
 
     CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012  (uvicorn-worker's own form)
         "loop": "asyncio",
         "http": "h11",
-        "ws": LiveWebSocket,
+        "ws": WebSocketTransport,
         # Above our own limit, so that what is a little too big gets our error and not just a close code.
         "ws_max_size": 2 * MAX_MESSAGE_BYTES,
         "ws_ping_interval": 20.0,
@@ -111,7 +111,7 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
     }
 
     slot = 0
-    """This worker's number among its siblings; gunicorn.conf.py sets it before the fork."""
+    """This worker's number among its siblings; gunicorn_conf.py sets it before the fork."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -161,7 +161,7 @@ class LiveWorker(UvicornWorker):  # type: ignore[misc]  # has no types
         self.config.app = self.wsgi
         service: Service = self.wsgi.state.service
         service.worker = self.slot
-        server = LiveServer(self, service)
+        server = DrainingServer(self, service)
         tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._watch_certificate())]
 
         def quit_now() -> None:

@@ -43,7 +43,7 @@ class Ticket:
 
     admission: "Admission"
     address: str
-    live: bool = True
+    realtime: bool = True
     """False: a file."""
     lag_s: float = 0.0
     """How far the committed text is behind the speaker. Its holder keeps it up to date while audio comes as it is
@@ -84,7 +84,7 @@ class Pace:
 
     async def time(self, recognizer: Recognizer, request: DecodeRequest) -> Hypothesis:
         """The recognizer's answer."""
-        if not request.live:
+        if not request.realtime:
             return await recognizer.transcribe(request)
         began = self._change(+1)
         try:
@@ -134,7 +134,7 @@ class Admission:
         self.pace = Pace(lanes, clock)
 
     @property
-    def live(self) -> int:
+    def open_streams(self) -> int:
         """Streams and files that are open."""
         return len(self._tickets)
 
@@ -151,9 +151,9 @@ class Admission:
     def refusal(self) -> NoCapacity | None:
         """Why nobody would be let in now, or None."""
         # Files give way to speech, but each of them holds memory: they count like everybody.
-        if self.live >= self.capacity:
-            return _refusal("full", f"{self.live} streams are live, this server takes {self.capacity}")
-        speakers = [ticket for ticket in self._tickets if ticket.live]
+        if self.open_streams >= self.capacity:
+            return _refusal("full", f"{self.open_streams} streams are live, this server takes {self.capacity}")
+        speakers = [ticket for ticket in self._tickets if ticket.realtime]
         if len(speakers) >= 2 and self.pace.turnaround_s > SLOW_S:
             took = f"text takes {self.pace.turnaround_s:.1f} s to be recognised"
             return _refusal("slow", f"{took}, {len(speakers)} streams are live")
@@ -163,8 +163,8 @@ class Admission:
             return _refusal("late", f"{late} of {len(speakers)} live streams are more than {LATE_S:.0f} s late")
         return None
 
-    def enter(self, address: str, *, live: bool = True) -> Ticket:
-        """Let one stream in; ``live`` is False for a file.
+    def enter(self, address: str, *, realtime: bool = True) -> Ticket:
+        """Let one stream in; ``realtime`` is False for a file.
 
         Raises:
             NoCapacity: the worker is full, or this address has all it may have.
@@ -174,7 +174,7 @@ class Admission:
         if self._per_address and self._addresses[address] >= self._per_address:
             of_address = f"{self._addresses[address]} streams of your address are live"
             raise NoCapacity(f"{of_address}, this server takes {self._per_address}", "address")
-        ticket = Ticket(self, address, live)
+        ticket = Ticket(self, address, realtime)
         self._tickets.add(ticket)
         self._addresses[address] += 1
         return ticket

@@ -42,7 +42,7 @@ _address = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 _log_file = _settings.log_dir / "server.log"
 
 wsgi_app = "whisperlivekit.server.launch:build()"
-worker_class = "whisperlivekit.server.worker.LiveWorker"
+worker_class = "whisperlivekit.server.worker.SpeechWorker"
 proc_name = "whisperlivekit"
 bind = f"{_address}:{_settings.port}"
 workers = _settings.gunicorn_workers
