@@ -342,16 +342,16 @@ install_service() {
     while read -r folder; do
         as_root mkdir -p "$folder"
         as_root chown -R "$SERVICE_USER": "$folder"
-    done < <(venv/bin/python -m whisperlivekit.unit --writable)
+    done < <(venv/bin/python -m whisperlivekit.admin.unit --writable)
     # What holds keys is for the service's group to read, and for nobody else.
     for folder in .env certs certs/*; do
         [ ! -e "$folder" ] || { as_root chgrp "$SERVICE_USER" "$folder" && as_root chmod g+rX,o-rwx "$folder"; }
     done
-    as_root runuser -u "$SERVICE_USER" -- "$program" -c "import whisperlivekit.settings as s; s.load_settings()" >>"$LOG" 2>&1 ||
+    as_root runuser -u "$SERVICE_USER" -- "$program" -c "from whisperlivekit.settings.env_file import load_settings; load_settings()" >>"$LOG" 2>&1 ||
         fail "the user $SERVICE_USER cannot run $program, or cannot read the settings" \
             "Every folder above $PWD must be open to it, and the Python of venv/ too: /opt is a good place, /root is none" \
             "Details are in $LOG"
-    venv/bin/python -m whisperlivekit.unit "$SERVICE_USER" >"$new" || { rm -f "$new"; fail "could not write the unit"; }
+    venv/bin/python -m whisperlivekit.admin.unit "$SERVICE_USER" >"$new" || { rm -f "$new"; fail "could not write the unit"; }
     if cmp -s "$new" "$UNIT_FOLDER/$UNIT"; then
         say "The unit is as it should be"
     else

@@ -22,7 +22,7 @@ from benchmarks.serving import ROOT, running_server
 
 IMPORTS = {
     "the command line (`whisperlivekit --help`)": "whisperlivekit.cli",
-    "settings": "whisperlivekit.settings",
+    "settings": "whisperlivekit.settings.env_file",
     "the application, as the master imports it": "whisperlivekit.server.launch",
 }
 SETTLE_S = 2.0

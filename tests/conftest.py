@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from whisperlivekit.settings import variables
+from whisperlivekit.settings.declarations import variables
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -274,7 +274,6 @@ class ServiceMachine(Machine):
         self.units = folder / "units"
         self.units.mkdir()
         self.with_venv()
-        shutil.copytree(ROOT / "deploy", self.home / "deploy")
         for tool in ("chgrp", "chmod", "cmp", "install"):
             (self.bin / tool).symlink_to(shutil.which(tool) or tool)
         self.program("id", '[ "$*" = -u ] && echo 0 || [ -e "$HOME/user-made" ]')

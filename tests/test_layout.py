@@ -13,6 +13,7 @@ PACKAGE = ROOT / "whisperlivekit"
 
 TESTED_ELSEWHERE = {
     "whisperlivekit/__main__.py": "tests/test_cli.py runs it",
+    "whisperlivekit/settings/__main__.py": "tests/settings/test_documents.py runs it",
     "whisperlivekit/server/gunicorn_conf.py": "tests/server/test_gunicorn.py starts servers with it",
     "whisperlivekit/errors.py": "declarations only; every test of an error reads them",
     "whisperlivekit/engine/api.py": "Protocols; tests/contract holds what implements them",

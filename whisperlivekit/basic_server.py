@@ -4,7 +4,7 @@ import sys
 
 from whisperlivekit.errors import StartError
 from whisperlivekit.server.launch import serve
-from whisperlivekit.settings import load_settings
+from whisperlivekit.settings.env_file import load_settings
 
 
 def main() -> int:

@@ -3,21 +3,24 @@
 import argparse
 import asyncio
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from whisperlivekit import migrate
-from whisperlivekit import settings as settings_module
+from whisperlivekit.admin import migrate
+from whisperlivekit.admin import models as admin_models
+from whisperlivekit.admin.progress import ProgressBar
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Gap, Progress
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import to_seconds
 from whisperlivekit.engine import models
-from whisperlivekit.errors import ModelFileError, SettingsError, WhisperLiveKitError
-from whisperlivekit.settings import Settings, load_settings
+from whisperlivekit.errors import SettingsError, WhisperLiveKitError
+from whisperlivekit.settings import documents
+from whisperlivekit.settings.configs import engine_config, library_environment, session_config
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.env_file import load_settings
 from whisperlivekit.wire.languages import check_language
 from whisperlivekit.wire.subtitles import FORMATS
 
@@ -82,14 +85,12 @@ def _serve(_: argparse.Namespace) -> int:
     serve(settings)
 
 
-# -------------------------------------------------------------------------------------------------------------- check
+# ----------------------------------------------------------------------------------------------------------- operator
 
 
 def _check(options: argparse.Namespace) -> int:
     if options.env:
-        return _check_old(options.env)
-    from whisperlivekit.check import examine
-
+        return migrate.report(options.env)
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -97,113 +98,21 @@ def _check(options: argparse.Namespace) -> int:
         return 1
     read = ".env and the environment" if Path(".env").exists() else "the environment and defaults; there is no .env"
     print(f"ok   settings: from {read}")
-    bad = 0
-    for finding in examine(settings):
-        print(finding)
-        bad += not finding.good
-    print("everything is in order" if not bad else f"{bad} problem{'s' if bad > 1 else ''}")
-    return 1 if bad else 0
+    from whisperlivekit.admin.check import report
 
-
-def _check_old(env_file: Path) -> int:
-    """0 if the file can be used as it is."""
-    counts = dict.fromkeys(migrate.Fate, 0)
-    refused = 0
-    for verdict in migrate.examine(env_file):
-        print(verdict)
-        counts[verdict.fate] += 1
-        refused += bool(verdict.problem)
-    print(", ".join(f"{count} {fate.value}" for fate, count in counts.items() if count) or "no settings in it")
-    if refused:
-        print(f"{refused} with a value that is refused")
-    usable = not refused and not any(
-        counts[fate] for fate in (migrate.Fate.RENAMED, migrate.Fate.UNKNOWN, migrate.Fate.GONE, migrate.Fate.BROKEN)
-    )
-    return 0 if usable else 1
-
-
-# ------------------------------------------------------------------------------------------------------------- models
+    return report(settings)
 
 
 def _models_fetch(options: argparse.Namespace) -> int:
-    from whisperlivekit.engine.fetch import fetch
-
-    settings = load_settings()
-    name = options.name or settings.model
-    if name == settings.model and name not in models.NAMES:
-        print(
-            f"{name}: {models.find(name, settings.model_dir)}"
-        )  # somebody's own model: nothing to fetch, only to check
-        return 0
-    bar = ProgressBar()
-    path = fetch(name, settings.model_dir, settings.cache_dir, bar.report, bar.say)
-    bar.end()
-    models.place_silero(settings.model_dir)
-    print(f"model {name}: {path}")
-    return 0
+    return admin_models.fetch_model_files(load_settings(), options.name)
 
 
 def _models_list(_: argparse.Namespace) -> int:
-    settings = load_settings()
-    for model in models.MODELS.values():
-        path = models.folder(model.name, settings.model_dir)
-        state = "-" if not path.is_dir() else "here"
-        if state == "here" and not all((path / file.name).is_file() for file in models.edition_in(path, model).files):
-            state = "incomplete"
-        chosen = "  <- WLK_MODEL" if model.name == settings.model else ""
-        print(f"{model.name:<15} {model.size_bytes / 1e6:>6.0f} MB  {state:<10} {model.repository}{chosen}")
-    return 0
+    return admin_models.list_models(load_settings())
 
 
 def _models_verify(_: argparse.Namespace) -> int:
-    settings = load_settings()
-    bad = 0
-    names = [name for name in models.NAMES if models.folder(name, settings.model_dir).is_dir()]
-    for name in dict.fromkeys([*names, settings.model]):
-        path = models.folder(name, settings.model_dir)
-        problems = list(models.examine(path, models.MODELS.get(name), trust_record=False))
-        print(f"{name}: {'; '.join(problems) or 'every file is as it should be'}")
-        if problems:
-            print(f"  fetch it again with: whisperlivekit models fetch {name}")
-        bad += bool(problems)
-    try:
-        print(f"silero_vad: {models.place_silero(settings.model_dir)}: as its package brought it")
-    except ModelFileError as error:
-        print(f"silero_vad: {error}")
-        bad += 1
-    return 1 if bad else 0
-
-
-class ProgressBar:
-    """Bytes of one file at a time: a bar on a terminal, a line every ten seconds elsewhere."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._shown_s = time.monotonic()
-        self._open = False
-
-    def report(self, name: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if now - self._shown_s < (0.1 if self._terminal else 10.0) and done != total:
-            return
-        self._shown_s = now
-        size = f"{done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else "")
-        if not self._terminal:
-            print(f"  {name}: {size}", file=sys.stderr)
-            return
-        width = max(10, min(40, shutil.get_terminal_size().columns - len(name) - 30))
-        full = width * done // total if total else 0
-        print(f"\r\033[K  {name} [{'#' * full}{'.' * (width - full)}] {size}", end="", file=sys.stderr, flush=True)
-        self._open = True
-
-    def say(self, line: str) -> None:
-        self.end()
-        print(line, file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self._open:
-            print(file=sys.stderr)
-        self._open = False
+    return admin_models.verify_models(load_settings())
 
 
 # --------------------------------------------------------------------------------------------------------- transcribe
@@ -216,7 +125,7 @@ def _transcribe(options: argparse.Namespace) -> int:
         print(f"whisperlivekit: there is no file {options.file}", file=sys.stderr)
         return 2
     settings = load_settings().model_copy(update={"gunicorn_workers": 1})  # one process: it may use every core
-    os.environ.update(settings.environment())
+    os.environ.update(library_environment(settings))
     models.find(settings.model, settings.model_dir)
     start = Start(language=options.language, prompt=options.prompt)
     words: list[Word] = []
@@ -243,11 +152,11 @@ async def _transcribe_file(settings: Settings, file: Path, start: Start) -> list
 
     bar = ProgressBar()
     bar.say(f"loading {settings.model}")
-    engine = Engine(settings.engine_config())
+    engine = Engine(engine_config(settings))
     words: list[Word] = []
     try:
         await engine.load()
-        runner = SessionRunner(engine, engine.detector(), settings.session_config(), start)
+        runner = SessionRunner(engine, engine.detector(), session_config(settings), start)
 
         async def feed() -> None:
             for samples in decode(file):
@@ -278,7 +187,7 @@ async def _transcribe_file(settings: Settings, file: Path, start: Start) -> list
 
 
 def _settings_example(options: argparse.Namespace) -> int:
-    print(settings_module.markdown_table() if options.markdown else settings_module.example(), end="")
+    print(documents.markdown_table() if options.markdown else documents.example(), end="")
     return 0
 
 

@@ -14,7 +14,7 @@ from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.scripted import WORD_S, ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
 from whisperlivekit.server.app import create_app
-from whisperlivekit.settings import load_settings
+from whisperlivekit.settings.env_file import load_settings
 
 SYLLABLES = [first + second for first in "бвгдзклмнпрстфхцчш" for second in "аеиоуыэюя"]
 SCRIPT = tuple(dict.fromkeys(f"{SYLLABLES[n % 162]}{SYLLABLES[n * 7 % 161]}" for n in range(161)))

@@ -12,7 +12,17 @@ import pytest
 
 from tests.conftest import ROOT
 from whisperlivekit.engine import models
-from whisperlivekit.engine.models import Edition, File, Model, check, examine, find, folder, place_silero, sha256_of
+from whisperlivekit.engine.models import (
+    Edition,
+    File,
+    Model,
+    check,
+    find,
+    find_problems,
+    folder,
+    place_silero,
+    sha256_of,
+)
 from whisperlivekit.errors import ModelFileError
 
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of b"hello"
@@ -40,45 +50,45 @@ def test_the_table_pins_every_model() -> None:
 
 
 def test_good_files_pass_and_are_remembered(place: Path) -> None:
-    assert list(examine(place, MODEL)) == []
+    assert list(find_problems(place, MODEL)) == []
     assert json.loads((place / models.RECORD).read_text())["model.bin"]["sha256"] == HELLO
 
 
 def test_a_changed_file_is_read_again(place: Path) -> None:
     """Even if its size stays: the record holds only while size and time do."""
-    assert list(examine(place, MODEL)) == []
+    assert list(find_problems(place, MODEL)) == []
     (place / "model.bin").write_bytes(b"jello")
-    (problem,) = examine(place, MODEL)
+    (problem,) = find_problems(place, MODEL)
     assert "model.bin has SHA-256" in problem
 
 
 def test_a_file_without_published_digest_must_stay_what_it_was(place: Path) -> None:
-    assert list(examine(place, MODEL)) == []
+    assert list(find_problems(place, MODEL)) == []
     (place / "config.json").write_text("[]")
-    (problem,) = examine(place, MODEL)
+    (problem,) = find_problems(place, MODEL)
     assert "config.json has SHA-256" in problem
 
 
 def test_damage_behind_the_record_s_back_is_found_by_verify(place: Path) -> None:
     """`models verify` trusts no record."""
-    assert list(examine(place, MODEL)) == []
+    assert list(find_problems(place, MODEL)) == []
     before = (place / "model.bin").stat()
     (place / "model.bin").write_bytes(b"jello")
     os.utime(place / "model.bin", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert list(examine(place, MODEL)) == []
-    assert list(examine(place, MODEL, trust_record=False)) != []
+    assert list(find_problems(place, MODEL)) == []
+    assert list(find_problems(place, MODEL, trust_record=False)) != []
 
 
 @pytest.mark.parametrize("record", ["", "nonsense", "[]", '{"model.bin": 5}', '{"model.bin": {"bytes": 5}}'])
 def test_a_broken_record_counts_as_none(place: Path, record: str) -> None:
     (place / models.RECORD).write_text(record)
-    assert list(examine(place, MODEL)) == []
+    assert list(find_problems(place, MODEL)) == []
 
 
 def test_missing_and_short_files_are_named(place: Path) -> None:
     (place / "config.json").unlink()
     (place / "model.bin").write_bytes(b"hell")
-    assert list(examine(place, MODEL)) == ["config.json is missing", "model.bin has 4 bytes, expected 5"]
+    assert list(find_problems(place, MODEL)) == ["config.json is missing", "model.bin has 4 bytes, expected 5"]
 
 
 def test_the_edition_with_most_files_is_meant() -> None:
@@ -105,7 +115,7 @@ def test_a_model_of_one_s_own_is_a_path(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_read_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server without rights to its model folder still serves. (For root no folder is read-only: hence the patch.)"""
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert list(examine(place, MODEL)) == []
+    assert list(find_problems(place, MODEL)) == []
     assert not (place / models.RECORD).exists()
 
 

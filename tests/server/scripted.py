@@ -16,7 +16,7 @@ from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.app import create_app
 from whisperlivekit.server.service import ServedEngine, Service
 from whisperlivekit.server.worker import SpeechWorker
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 
 LOUD = (np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000) * 8_000).astype("<i2").tobytes()
 """A second of what the scripted engine takes for speech."""

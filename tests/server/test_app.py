@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from tests.server.scripted import scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.app import create_app
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 
 
 class _Counted(ScriptedEngine):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serving import ROOT, free_port
-from whisperlivekit.check import list_gpus
+from whisperlivekit.admin.check import list_gpus
 from whisperlivekit.errors import StartError
 from whisperlivekit.server.launch import GUNICORN_CONF, need_free_port
 

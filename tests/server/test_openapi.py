@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.app import create_app
 from whisperlivekit.server.openapi import SCHEMA
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 
 
 def test_every_address_is_described_and_served() -> None:

@@ -7,7 +7,7 @@ import pytest
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import ModelFileError, ModelUnavailable, NoCapacity, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.server.service import Service, State, new_session_id
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 
 
 class _Stream:

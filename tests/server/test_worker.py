@@ -17,7 +17,7 @@ from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.service import Service
 from whisperlivekit.server.transport import WebSocketTransport
 from whisperlivekit.server.worker import RELOADED, SpeechWorker
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 

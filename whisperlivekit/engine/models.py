@@ -1,4 +1,4 @@
-"""Finds and checks model files. Never downloads: that is ``engine/fetch.py``, which no serving code imports.
+"""Finds and checks model files. Never downloads: that is ``admin/fetch.py``, which no serving code imports.
 
 A model is a folder. Its digests are checked before its first use and again whenever a file's size or time has changed;
 ``verified.json`` beside the files remembers what was checked, so that a start does not read gigabytes for nothing.
@@ -163,7 +163,7 @@ def check(path: Path) -> None:
         ModelFileError: a file is missing or broken; the message says how to get it.
     """
     model = MODELS.get(path.name) if path.parent.name == "whisper" else None
-    problems = list(examine(path, model))
+    problems = list(find_problems(path, model))
     if problems:
         listed = "; ".join(problems)
         remedy = (
@@ -174,13 +174,13 @@ def check(path: Path) -> None:
         raise ModelFileError(f"cannot use the model in {path}: {listed}; {remedy}")
 
 
-def examine(path: Path, model: Model | None, *, trust_record: bool = True) -> Iterator[str]:
+def find_problems(path: Path, model: Model | None, *, trust_record: bool = True) -> Iterator[str]:
     """Everything that is wrong with the model in this folder, in words. Remembers what was found good."""
     if not path.is_dir():
         yield "there is no such folder"
         return
     if model is None:
-        yield from _examine_unknown(path)
+        yield from _find_problems_of_unknown(path)
         return
     edition = edition_in(path, model)
     recorded = _read_record(path)
@@ -231,7 +231,7 @@ def _compare(
     return None
 
 
-def _examine_unknown(path: Path) -> Iterator[str]:
+def _find_problems_of_unknown(path: Path) -> Iterator[str]:
     """A model of somebody's own: nobody knows its digests, only which files it must have."""
     for name in ("config.json", "model.bin", "tokenizer.json"):
         if not (path / name).is_file() or not (path / name).stat().st_size:

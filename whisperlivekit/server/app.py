@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from whisperlivekit.server import ops, rest
 from whisperlivekit.server.service import EngineFactory, Service
 from whisperlivekit.server.socket import explain_socket, serve_socket
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 from whisperlivekit.wire.native import NativeAdapter
 
 PAGE = Path(__file__).parents[1] / "web"

@@ -20,7 +20,9 @@ from typing import Any
 from whisperlivekit.engine import models
 from whisperlivekit.errors import StartError
 from whisperlivekit.observe import gpu, logs, systemd
-from whisperlivekit.settings import load_settings
+from whisperlivekit.settings.configs import library_environment
+from whisperlivekit.settings.env_file import load_settings
+from whisperlivekit.settings.machine import need_device, resolved_compute_type, resolved_device, threads_per_worker
 
 try:
     _settings = load_settings()
@@ -31,7 +33,7 @@ except StartError as error:
 systemd.take_socket()
 
 # Libraries of the workers read these at import; prometheus_client decides at import whether it counts for many.
-os.environ.update(_settings.environment())
+os.environ.update(library_environment(_settings))
 # Memory, where there is such a folder: a write into a file that is mapped from a full disk kills the worker.
 _memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -73,9 +75,9 @@ def on_starting(_: Any) -> None:
     _empty(_metrics_folder)
     log.info("%s", gpu.describe())
     try:
-        _settings.need_device()
+        need_device(_settings)
         path = models.find(_settings.model, _settings.model_dir)
-        device = _settings.resolved_device()
+        device = resolved_device(_settings)
     except StartError as error:
         log.critical("cannot start: %s", error.message)
         sys.exit(2)
@@ -85,9 +87,9 @@ def on_starting(_: Any) -> None:
             "model": _settings.model,
             "files": str(path),
             "device": device,
-            "compute_type": _settings.resolved_compute_type(),
+            "compute_type": resolved_compute_type(_settings),
             "workers": workers,
-            "threads": _settings.threads_per_worker(),
+            "threads": threads_per_worker(_settings),
         },
     )
 

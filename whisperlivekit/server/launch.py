@@ -13,7 +13,10 @@ from whisperlivekit.engine import models
 from whisperlivekit.errors import StartError
 from whisperlivekit.server.app import create_app
 from whisperlivekit.server.service import ServedEngine
-from whisperlivekit.settings import Settings, load_settings
+from whisperlivekit.settings.configs import engine_config
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.env_file import load_settings
+from whisperlivekit.settings.machine import need_device
 
 GUNICORN_CONF = Path(__file__).with_name("gunicorn_conf.py")
 
@@ -24,7 +27,7 @@ def serve(settings: Settings) -> NoReturn:
     Raises:
         StartError: the port is in use, or a model file or the GPU is missing.
     """
-    settings.need_device()
+    need_device(settings)
     models.find(settings.model, settings.model_dir)
     need_free_port(settings.host, settings.port)
     sys.stdout.flush()
@@ -61,6 +64,6 @@ def build() -> FastAPI:
         # Here and not at the top: the master imports this module and must not hold a model library.
         from whisperlivekit.engine.batcher import Engine
 
-        return Engine(settings.engine_config(worker))
+        return Engine(engine_config(settings, worker))
 
     return create_app(settings, make_engine)

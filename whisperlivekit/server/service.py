@@ -18,7 +18,9 @@ from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard
 from whisperlivekit.session.admission import Admission, Ticket, Timed
 from whisperlivekit.session.runner import SessionRunner
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.configs import session_config
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.machine import lanes_per_worker, resolved_compute_type, resolved_device
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +85,9 @@ class Service:
 
     def __init__(self, settings: Settings, engine_factory: EngineFactory) -> None:
         self.settings = settings
-        self.session_config = settings.session_config()
+        self.session_config = session_config(settings)
         self.guard = Guard(settings.api_key_list, settings.allowed_origin_list)
-        self.admission = Admission(
-            settings.max_sessions, settings.max_sessions_per_address, settings.lanes_per_worker()
-        )
+        self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address, lanes_per_worker(settings))
         self.limits = Limits(settings.idle_timeout, settings.max_session_hours * 3600)
         self.metrics = Metrics()
         self.worker = 0
@@ -113,8 +113,8 @@ class Service:
             self.metrics.describe(
                 version=__version__,
                 model=self.settings.model,
-                device=self.settings.resolved_device(),
-                compute_type=self.settings.resolved_compute_type(),
+                device=resolved_device(self.settings),
+                compute_type=resolved_compute_type(self.settings),
                 workers=self.settings.gunicorn_workers,
             )
             self._engine = self._make_engine(self.worker)
@@ -129,7 +129,7 @@ class Service:
             if self._state is State.LOADING:
                 self._state = State.READY
                 self.was_ready = True
-                self.metrics.serves(self.settings.lanes_per_worker())
+                self.metrics.serves(lanes_per_worker(self.settings))
                 systemd.notify("READY=1\nSTATUS=the model is loaded")
                 log.info("ready", extra={"model": self.settings.model, "worker": self.worker})
 

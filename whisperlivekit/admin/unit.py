@@ -1,12 +1,13 @@
-"""Writes this checkout's systemd unit: ``python -m whisperlivekit.unit USER``. install.sh puts it where it belongs."""
+"""Prints the systemd unit of this checkout: ``python -m whisperlivekit.admin.unit USER``. install.sh installs it."""
 
 import sys
 from pathlib import Path
 
 from whisperlivekit.errors import StartError
-from whisperlivekit.settings import Settings, load_settings
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.env_file import load_settings
 
-TEMPLATE = Path(__file__).parents[1] / "deploy" / "whisperlivekit.service.in"
+TEMPLATE = Path(__file__).with_name("whisperlivekit.service.in")
 
 STOP_MARGIN_S = 15
 """Beyond the drain: for the master to end after its workers."""

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from whisperlivekit.engine.models import MODELS, NAMES, Edition, File, Model, examine, folder, sha256_of
+from whisperlivekit.engine.models import MODELS, NAMES, Edition, File, Model, find_problems, folder, sha256_of
 from whisperlivekit.errors import ModelFileError
 
 HUB = "https://huggingface.co"
@@ -51,7 +51,7 @@ def fetch(name: str, model_dir: Path, cache_dir: Path, report: Report, say: Say)
 
 def fetch_model(model: Model, target: Path, cache_dir: Path, report: Report, say: Say) -> Path:
     """As ``fetch``, for a model that need not be in the table."""
-    if not list(examine(target, model)):
+    if not list(find_problems(target, model)):
         return target
     unfinished = cache_dir / "downloads" / f"{model.name}-{model.revision[:12]}"
     unfinished.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def fetch_model(model: Model, target: Path, cache_dir: Path, report: Report, say
                 failures.append(f"{origin}: {error}")
                 continue
             _put(edition, files, target)
-            problems = list(examine(target, model))
+            problems = list(find_problems(target, model))
             if problems:
                 raise ModelFileError(f"{model.name} is broken after the fetch: {'; '.join(problems)}")
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serving import running_server
-from tests.conftest import ROOT
+from whisperlivekit.admin.unit import STOP_MARGIN_S, main, render, writable
 from whisperlivekit.errors import StartError
-from whisperlivekit.settings import Settings
-from whisperlivekit.unit import STOP_MARGIN_S, TEMPLATE, main, render, writable
+from whisperlivekit.settings.declarations import Settings
 
 
 def lines(settings: Settings, root: Path, *, nvidia_modprobe: bool = False) -> dict[str, list[str]]:
@@ -110,10 +109,6 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
     if not overall:
         pytest.skip(f"this systemd does not judge units offline: {judged.stderr[-200:]}")
     assert float(overall[0].split(":")[1].split()[0]) < 3.5, overall
-
-
-def test_the_template_is_where_the_program_looks() -> None:
-    assert TEMPLATE == ROOT / "deploy" / "whisperlivekit.service.in"
 
 
 @pytest.mark.model

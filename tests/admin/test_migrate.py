@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from whisperlivekit.admin.migrate import GONE, RENAMED, Fate, Verdict, verdicts
 from whisperlivekit.errors import SettingsError
-from whisperlivekit.migrate import GONE, RENAMED, Fate, Verdict, examine
-from whisperlivekit.settings import variables
+from whisperlivekit.settings.declarations import variables
 
 
-def verdicts(tmp_path: Path, text: str) -> list[Verdict]:
+def judged(tmp_path: Path, text: str) -> list[Verdict]:
     file = tmp_path / "old.env"
     file.write_text(text, encoding="utf-8")
-    return list(examine(file))
+    return list(verdicts(file))
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,19 @@ def verdicts(tmp_path: Path, text: str) -> list[Verdict]:
     ],
 )
 def test_each_line_has_its_fate(tmp_path: Path, line: str, fate: Fate, note: str) -> None:
-    (verdict,) = verdicts(tmp_path, line + "\n")
+    (verdict,) = judged(tmp_path, line + "\n")
     assert verdict.fate is fate
     assert note in verdict.note
 
 
 def test_values_are_judged_under_the_new_name(tmp_path: Path) -> None:
-    kept, renamed = verdicts(tmp_path, "WLK_PORT=99999\nWLK_LAN=russian\n")
+    kept, renamed = judged(tmp_path, "WLK_PORT=99999\nWLK_LAN=russian\n")
     assert str(kept) == "line 1: WLK_PORT: kept; its value is refused: expected a whole number from 1 to 65535"
     assert str(renamed).startswith("line 2: WLK_LAN: renamed to WLK_LANGUAGE; its value is refused: expected")
 
 
 def test_lines_are_counted_with_comments_and_blanks(tmp_path: Path) -> None:
-    found = verdicts(tmp_path, "# a comment\n\nWLK_PORT=1\n\n# another\nexport WLK_BEAMS=2\n")
+    found = judged(tmp_path, "# a comment\n\nWLK_PORT=1\n\n# another\nexport WLK_BEAMS=2\n")
     assert [(verdict.line, verdict.name) for verdict in found] == [(3, "WLK_PORT"), (6, "WLK_BEAMS")]
 
 
@@ -64,4 +64,4 @@ def test_the_table_agrees_with_the_settings() -> None:
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read"):
-        list(examine(tmp_path / "none"))
+        list(verdicts(tmp_path / "none"))

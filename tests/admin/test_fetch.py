@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from whisperlivekit.engine import fetch as fetching
-from whisperlivekit.engine.fetch import fetch, fetch_model
-from whisperlivekit.engine.models import Edition, File, Model, examine
+from whisperlivekit.admin import fetch as fetching
+from whisperlivekit.admin.fetch import fetch, fetch_model
+from whisperlivekit.engine.models import Edition, File, Model, find_problems
 from whisperlivekit.errors import ModelFileError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -100,7 +100,7 @@ def test_files_come_from_the_pinned_revision_and_are_checked(hub: Hub, tmp_path:
         f"/owner/toy/resolve/{REVISION}/model.bin",
     ]
     assert (target / "model.bin").read_bytes() == CONTENT
-    assert list(examine(target, MODEL)) == []
+    assert list(find_problems(target, MODEL)) == []
     assert told.progress[-1] == ("model.bin", len(CONTENT), len(CONTENT))
     assert not (tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}").exists()
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.certificates import self_signed
-from whisperlivekit.check import UVM, Finding, examine, list_gpus
+from whisperlivekit.admin.check import UVM, Finding, list_gpus, run_checks
 from whisperlivekit.engine.cuda import find_cublas
 from whisperlivekit.observe.gpu import Gpu
-from whisperlivekit.settings import Settings
+from whisperlivekit.settings.declarations import Settings
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def settings(tmp_path: Path, **values: object) -> Settings:
 
 
 def bad(settings: Settings) -> list[Finding]:
-    return [finding for finding in examine(settings) if not finding.good]
+    return [finding for finding in run_checks(settings) if not finding.good]
 
 
 @pytest.mark.model
@@ -36,7 +36,7 @@ def test_a_good_machine_has_no_problem(tmp_path: Path, base_model: Path) -> None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    findings = list(examine(settings(tmp_path, model=str(base_model), port=port, gunicorn_workers=1)))
+    findings = list(run_checks(settings(tmp_path, model=str(base_model), port=port, gunicorn_workers=1)))
     assert [str(finding) for finding in findings if not finding.good] == []
     told = "\n".join(map(str, findings))
     for subject in ("Python", "ctranslate2", "device: CPU, int8", "memory:", "silero-vad", "WLK_LOG_DIR", "is free"):
@@ -83,7 +83,7 @@ def test_too_many_workers_for_the_memory_are_named(tmp_path: Path, base_model: P
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each folder that is written to, and the one where workers put their copies of the model."""
     full = SimpleNamespace(free=10 << 20)
-    monkeypatch.setattr("whisperlivekit.check.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("whisperlivekit.admin.check.shutil.disk_usage", lambda _: full)
     model = own_model(tmp_path, 1 << 30)
     findings = [str(finding) for finding in bad(settings(tmp_path, model=str(model), gunicorn_workers=2))]
     for variable in ("WLK_MODEL_DIR", "WLK_CACHE_DIR", "WLK_LOG_DIR"):
@@ -99,7 +99,7 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_an_open_address_without_https_is_pointed_out(tmp_path: Path) -> None:
-    hints = [finding for finding in examine(settings(tmp_path, host="0.0.0.0")) if "no microphone" in finding.what]
+    hints = [finding for finding in run_checks(settings(tmp_path, host="0.0.0.0")) if "no microphone" in finding.what]
     assert [hint.good for hint in hints] == [True]
 
 
@@ -114,7 +114,7 @@ def gpu(index: int, capability: tuple[int, int], free_gib: float) -> Gpu:
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
     """NVML is a library of the driver: where there is none, what it would say stands in its place."""
-    for module in ("check", "observe.gpu"):
+    for module in ("admin.check", "observe.gpu"):
         monkeypatch.setattr(f"whisperlivekit.{module}.read_gpus", lambda: gpus)
 
 
@@ -142,7 +142,7 @@ def test_what_a_gpu_can_compute(
 ) -> None:
     """By CTranslate2's table, in which 6.2 has no int8."""
     with_gpus(monkeypatch, gpu(0, capability, 20))
-    found = examine(settings(tmp_path, device="cuda", compute_type=compute_type))
+    found = run_checks(settings(tmp_path, device="cuda", compute_type=compute_type))
     assert [finding.good for finding in found if "compute capability" in finding.what] == [good]
 
 
@@ -152,7 +152,7 @@ def test_workers_that_do_not_fit_a_gpu_are_named(
     """Workers are dealt out: three over two GPUs are two on the first and one on the second."""
     with_gpus(monkeypatch, gpu(0, (8, 0), 2), gpu(1, (8, 0), 2))
     values = {"device": "cuda", "model": str(base_model), "gunicorn_workers": 3}
-    told = [finding for finding in examine(settings(tmp_path, **values)) if "worker(s)," in finding.what]
+    told = [finding for finding in run_checks(settings(tmp_path, **values)) if "worker(s)," in finding.what]
     assert [finding.good for finding in told] == [False, True]
     assert "GPU 0: about 2.3 GB for 2 worker(s), 2.1 GB free" in told[0].what
     assert "WLK_GUNICORN_WORKERS" in told[0].remedy
@@ -162,7 +162,7 @@ def test_a_large_model_needs_more_than_its_file(tmp_path: Path, monkeypatch: pyt
     """large-v3 does not fit into 6 GB beside what its batches need."""
     with_gpus(monkeypatch, gpu(0, (8, 6), 5.9))
     values = {"device": "cuda", "model": str(own_model(tmp_path, 3_087_284_237)), "gunicorn_workers": 1}
-    (finding,) = [finding for finding in examine(settings(tmp_path, **values)) if "worker(s)," in finding.what]
+    (finding,) = [finding for finding in run_checks(settings(tmp_path, **values)) if "worker(s)," in finding.what]
     assert not finding.good
     assert "about 7.0 GB" in finding.what
 
@@ -174,7 +174,7 @@ def test_a_container_without_cuda_is_named(tmp_path: Path, monkeypatch: pytest.M
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr("whisperlivekit.check.ctypes.CDLL", missing)
+    monkeypatch.setattr("whisperlivekit.admin.check.ctypes.CDLL", missing)
     findings = [str(finding) for finding in bad(settings(tmp_path, device="cuda"))]
     assert any("libcuda.so.1" in text and "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in text for text in findings)
 
@@ -192,7 +192,7 @@ def test_a_certificate_near_its_end_is_named(tmp_path: Path) -> None:
         certificate, key = self_signed(tmp_path, days)
         told = [
             finding
-            for finding in examine(settings(tmp_path, ssl_certfile=certificate, ssl_keyfile=key))
+            for finding in run_checks(settings(tmp_path, ssl_certfile=certificate, ssl_keyfile=key))
             if "until" in finding.what
         ]
         assert [finding.good for finding in told] == [good]
@@ -200,5 +200,5 @@ def test_a_certificate_near_its_end_is_named(tmp_path: Path) -> None:
 
 def test_the_clock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose clock was never set says so."""
-    monkeypatch.setattr("whisperlivekit.check.time.time", lambda: 86_400.0)
+    monkeypatch.setattr("whisperlivekit.admin.check.time.time", lambda: 86_400.0)
     assert any("the clock says 1970-01-0" in finding.what for finding in bad(settings(tmp_path)))

@@ -17,7 +17,14 @@ from whisperlivekit.engine import cuda, models
 from whisperlivekit.errors import ModelFileError, StartError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus, visible_gpus
 from whisperlivekit.server.launch import need_free_port
-from whisperlivekit.settings import Settings, available_cores
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.machine import (
+    available_cores,
+    need_device,
+    resolved_compute_type,
+    resolved_device,
+    threads_per_worker,
+)
 
 LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
 MIN_CTRANSLATE2 = (4, 8, 1)
@@ -60,7 +67,7 @@ class Finding:
         return f"{'ok  ' if self.good else 'BAD '} {self.what}" + (f"\n       {self.remedy}" if self.remedy else "")
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def run_checks(settings: Settings) -> Iterator[Finding]:
     """Everything but the settings themselves, which were good or there would be none."""
     yield _python()
     yield from _libraries()
@@ -69,6 +76,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _folders(settings)
     yield from _network(settings)
     yield _clock()
+
+
+def report(settings: Settings) -> int:
+    """Prints the findings. The result is 0 if all of them are good, else 1."""
+    bad = 0
+    for finding in run_checks(settings):
+        print(finding)
+        bad += not finding.good
+    print("everything is in order" if not bad else f"{bad} problem{'s' if bad > 1 else ''}")
+    return 1 if bad else 0
 
 
 def _python() -> Finding:
@@ -98,21 +115,21 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _device(settings: Settings) -> Iterator[Finding]:
-    device = settings.resolved_device()
+    device = resolved_device(settings)
     gpus, _ = list_gpus()
     for gpu in gpus:
         yield Finding(good=True, what=f"GPU: {gpu}")
     if device == "cpu":
-        how = f"device: CPU, {settings.resolved_compute_type()}, {settings.gunicorn_workers} worker(s)"
-        yield Finding(good=True, what=f"{how} with {settings.threads_per_worker()} thread(s) each")
+        how = f"device: CPU, {resolved_compute_type(settings)}, {settings.gunicorn_workers} worker(s)"
+        yield Finding(good=True, what=f"{how} with {threads_per_worker(settings)} thread(s) each")
         if gpus:
             yield Finding(
                 good=True, what="a GPU is there and will not be used", remedy="to use it: WHISPER_DEVICE=cuda"
             )
         return
-    yield Finding(good=True, what=f"device: CUDA, {settings.resolved_compute_type()}")
+    yield Finding(good=True, what=f"device: CUDA, {resolved_compute_type(settings)}")
     try:
-        settings.need_device()
+        need_device(settings)
         visible = visible_gpus(settings.cuda_visible_devices)
     except StartError as error:
         what, _, remedy = error.message.rpartition(". ")
@@ -148,7 +165,7 @@ def _driver() -> Finding:
 
 def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
     """What the workers need of the GPUs they are dealt out over."""
-    compute_type = settings.resolved_compute_type()
+    compute_type = resolved_compute_type(settings)
     for gpu in visible:
         needed = TYPES_BY_CAPABILITY.get(compute_type, (0, 0))
         if gpu.capability is not None:
@@ -221,9 +238,9 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
 
 def _memory(settings: Settings, path: Path) -> Iterator[Finding]:
     """Whether the models of all workers can fit into the main memory."""
-    if settings.resolved_device() != "cpu":
+    if resolved_device(settings) != "cpu":
         return
-    factor = LOADED_FACTOR.get(settings.resolved_compute_type(), 1.0)
+    factor = LOADED_FACTOR.get(resolved_compute_type(settings), 1.0)
     each = int((path / "model.bin").stat().st_size * factor) + (400 << 20)  # and about 0.4 GB for libraries and audio
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     need = each * settings.gunicorn_workers
@@ -326,7 +343,7 @@ def _validity(certificate: Path) -> Finding:
 
 def _clock() -> Finding:
     """A clock far behind the newest file of the program was never set: certificates will not be believed."""
-    newest = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+    newest = max(path.stat().st_mtime for path in Path(__file__).parents[1].rglob("*.py"))
     now = time.time()
     if now + 86_400 < newest:
         shown = time.strftime("%Y-%m-%d", time.localtime(now))

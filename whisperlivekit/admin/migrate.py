@@ -6,7 +6,9 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from whisperlivekit.settings import nearest, read_env_lines, value_problem, variables
+from whisperlivekit.settings.declarations import variables
+from whisperlivekit.settings.env_file import read_env_lines, value_problem
+from whisperlivekit.settings.wording import nearest
 
 
 class Fate(Enum):
@@ -150,7 +152,7 @@ GONE = {
 """Name or pattern -> reason. Exact names come before patterns; among patterns the longest wins."""
 
 
-def examine(env_file: Path) -> Iterator[Verdict]:
+def verdicts(env_file: Path) -> Iterator[Verdict]:
     """One verdict for each line that is an assignment, or should be.
 
     Raises:
@@ -178,3 +180,18 @@ def examine(env_file: Path) -> Iterator[Verdict]:
 def _reason(name: str) -> str | None:
     fitting = [pattern for pattern in GONE if fnmatchcase(name, pattern)]
     return GONE[max(fitting, key=lambda pattern: ("*" not in pattern, len(pattern)))] if fitting else None
+
+
+def report(env_file: Path) -> int:
+    """Prints the verdicts. The result is 0 if the file can be used as it is, else 1."""
+    counts = dict.fromkeys(Fate, 0)
+    refused = 0
+    for verdict in verdicts(env_file):
+        print(verdict)
+        counts[verdict.fate] += 1
+        refused += bool(verdict.problem)
+    print(", ".join(f"{count} {fate.value}" for fate, count in counts.items() if count) or "no settings in it")
+    if refused:
+        print(f"{refused} with a value that is refused")
+    usable = not refused and not any(counts[fate] for fate in (Fate.RENAMED, Fate.UNKNOWN, Fate.GONE, Fate.BROKEN))
+    return 0 if usable else 1

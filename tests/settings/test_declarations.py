@@ -1,0 +1,30 @@
+"""The declarations: defaults and derived values."""
+
+import pytest
+
+from whisperlivekit.settings.declarations import Settings, variables
+
+
+def test_there_are_at_most_forty() -> None:
+    assert len(variables()) <= 40
+
+
+def test_defaults_are_the_user_s() -> None:
+    settings = Settings(_env_file=None)
+    assert (settings.model, settings.language, settings.frame_threshold, settings.beams) == ("small", "ru", 25, 3)
+    assert (settings.gunicorn_workers, settings.gunicorn_timeout, settings.gunicorn_max_requests) == (4, 120, 500)
+    assert settings.gunicorn_preload
+    assert settings.min_chunk_size == 0.6
+
+
+def test_lists_are_split() -> None:
+    settings = Settings(
+        _env_file=None, api_keys="aaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbb", allowed_origins="https://a.org,*"
+    )
+    assert settings.api_key_list == ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb")
+    assert settings.allowed_origin_list == ("https://a.org", "*")
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings(_env_file=None).port = 1  # type: ignore[misc]

@@ -1,0 +1,43 @@
+"""What is generated from the declarations agrees with them."""
+
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+from whisperlivekit.settings.declarations import Settings, variables
+from whisperlivekit.settings.documents import example, markdown_table
+from whisperlivekit.settings.env_file import load_settings
+
+
+def test_example_file_is_what_the_class_says() -> None:
+    """.env.example is generated; whoever changes a setting runs `make example`."""
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == example()
+
+
+def test_example_file_means_the_defaults() -> None:
+    """Copying the example changes nothing."""
+    assert load_settings(ROOT / ".env.example") == Settings(_env_file=None)
+
+
+def test_example_explains_every_setting() -> None:
+    for name in variables():
+        assert f"\n{name}=" in example() or f"\n# {name}=" in example()
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_run_as_a_program_it_prints_an_env_file() -> None:
+    """install.sh writes .env this way."""
+    program = [sys.executable, "-m", "whisperlivekit.settings"]
+    run = subprocess.run([*program, "WLK_MODEL=base"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "\nWLK_MODEL=base\n" in run.stdout
+    assert run.stdout.replace("WLK_MODEL=base", "WLK_MODEL=small") == example()
+    wrong = subprocess.run([*program, "WLK_MODLE=base"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert wrong.returncode
+    assert "did you mean WLK_MODEL?" in wrong.stderr
+
+
+def test_readme_has_the_table_of_the_class() -> None:
+    """`make example` puts it there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
+    assert table == markdown_table()

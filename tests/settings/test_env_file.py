@@ -1,0 +1,174 @@
+"""Reading settings: every name of the user's works, and every mistake is named with its remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from whisperlivekit.errors import SettingsError
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.env_file import load_settings, value_problem
+from whisperlivekit.settings.machine import resolved_device
+
+
+def load(tmp_path: Path, text: str) -> Settings:
+    file = tmp_path / ".env"
+    file.write_text(text, encoding="utf-8")
+    return load_settings(file)
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text)
+    return [line.removeprefix("  - ") for line in str(caught.value).splitlines()[1:]]
+
+
+def test_every_name_of_the_user_works(tmp_path: Path) -> None:
+    """The names of the user's design card, with values other than the defaults, reach their attributes."""
+    certificate = tmp_path / "cert.pem"
+    certificate.write_text("")
+    settings = load(
+        tmp_path,
+        f"""
+        CUDA_VISIBLE_DEVICES=0,1
+        WHISPER_DEVICE=cuda
+        FASTER_WHISPER_CUDA=true
+        WLK_HOST=0.0.0.0
+        WLK_PORT=8001
+        WLK_SSL_CERTFILE={certificate}
+        WLK_SSL_KEYFILE={certificate}
+        WLK_MODEL=tiny
+        WLK_BACKEND=faster-whisper
+        WLK_LANGUAGE=en
+        WLK_FRAME_THRESHOLD=15
+        WLK_BEAMS=5
+        WLK_MIN_CHUNK_SIZE=0.75
+        WLK_DIARIZATION=false
+        WLK_ENABLE_ADAPTIVE_BUFFERING=false
+        WLK_INIT_PROMPT="Запись совещания"
+        WLK_LOG_LEVEL=debug
+        WLK_GUNICORN_WORKERS=2
+        WLK_GUNICORN_TIMEOUT=60
+        WLK_GUNICORN_MAX_REQUESTS=100
+        WLK_GUNICORN_PRELOAD=false
+        WLK_MODEL_DIR={tmp_path}/m
+        WLK_LOG_DIR={tmp_path}/l
+        WLK_CACHE_DIR={tmp_path}/c
+        """,
+    )
+    assert settings.model_dump(
+        include={
+            "cuda_visible_devices", "device", "faster_whisper_cuda", "host", "port", "model", "language",
+            "frame_threshold", "beams", "min_chunk_size", "init_prompt", "log_level", "gunicorn_workers",
+            "gunicorn_timeout", "gunicorn_max_requests", "gunicorn_preload", "model_dir", "ssl_certfile",
+        }
+    ) == {
+        "cuda_visible_devices": "0,1", "device": "cuda", "faster_whisper_cuda": True, "host": "0.0.0.0", "port": 8001,
+        "model": "tiny", "language": "en", "frame_threshold": 15, "beams": 5, "min_chunk_size": 0.75,
+        "init_prompt": "Запись совещания", "log_level": "DEBUG", "gunicorn_workers": 2, "gunicorn_timeout": 60,
+        "gunicorn_max_requests": 100, "gunicorn_preload": False, "model_dir": tmp_path / "m",
+        "ssl_certfile": certificate,
+    }  # fmt: skip
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WLK_PORT", "8002")
+    monkeypatch.setenv("WHISPER_DEVICE", "cpu")
+    settings = load(tmp_path, "WLK_PORT=8001\nWHISPER_DEVICE=cuda\nWLK_BEAMS=2\n")
+    assert (settings.port, settings.device, settings.beams) == (8002, "cpu", 2)
+
+
+def test_a_file_that_is_not_there_is_an_empty_one(tmp_path: Path) -> None:
+    assert load_settings(tmp_path / "none") == load_settings(None) == Settings(_env_file=None)
+
+
+def test_an_empty_value_is_the_default_except_where_cuda_says_otherwise(tmp_path: Path) -> None:
+    settings = load(tmp_path, "WLK_PORT=\nWLK_SSL_CERTFILE=\nCUDA_VISIBLE_DEVICES=\n")
+    assert (settings.port, settings.ssl_certfile, settings.cuda_visible_devices) == (8000, None, "")
+    assert resolved_device(settings) == "cpu"
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    """With a byte order mark and carriage returns."""
+    file = tmp_path / ".env"
+    file.write_bytes("\ufeffWLK_PORT=8001\r\nWLK_INIT_PROMPT=Привет\r\n".encode())
+    assert (load_settings(file).port, load_settings(file).init_prompt) == (8001, "Привет")
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"WLK_INIT_PROMPT=\xcf\xf0\xe8\n")
+    with pytest.raises(SettingsError, match="UTF-8"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("WLK_PORT=abc", "WLK_PORT=abc (line 1): expected a whole number from 1 to 65535"),
+        ("WLK_BEAMS=0", "WLK_BEAMS=0 (line 1): expected a whole number from 1 to 10"),
+        ("WLK_VAD_THRESHOLD=1", "WLK_VAD_THRESHOLD=1 (line 1): expected a number above 0.0 and below 1.0"),
+        ("WLK_MAX_SESSION_HOURS=0", "WLK_MAX_SESSION_HOURS=0 (line 1): expected a number above 0 up to 168"),
+        ("WLK_MAX_SESSIONS=-1", "WLK_MAX_SESSIONS=-1 (line 1): expected a whole number from 0 up"),
+        ("WHISPER_DEVICE=gpu", "WHISPER_DEVICE=gpu (line 1): expected one of cuda, cpu, auto"),
+        ("FASTER_WHISPER_CUDA=maybe", "FASTER_WHISPER_CUDA=maybe (line 1): expected true or false"),
+        ("WLK_DIARIZATION=true", "expected false: telling speakers apart is not in this version"),
+        ("WLK_ENABLE_ADAPTIVE_BUFFERING=1", "expected false: adaptive buffering was taken out for stability"),
+        ("WLK_MODEL=smal", "did you mean small?"),
+        ("WLK_LANGUAGE=russian", "did you mean ru?"),
+        ("WLK_BACKEND=whisper", "WLK_BACKEND=whisper (line 1): expected one of faster-whisper"),
+        ("WLK_SSL_CERTFILE=/nowhere/cert.pem", "expected the path of a file that this user can read"),
+        ("WLK_ALLOWED_ORIGINS=example.org", "expected origins such as https://example.org"),
+        ("CUDA_VISIBLE_DEVICES=first", "expected GPU numbers or UUIDs separated by commas"),
+        ("WLK_PRT=8000", "WLK_PRT (line 1): unknown name; did you mean WLK_PORT?"),
+        ("wlk_port=8000", "wlk_port (line 1): unknown name; did you mean WLK_PORT?"),
+        ("WHISPER_DEVCE=cpu", "WHISPER_DEVCE (line 1): unknown name; did you mean WHISPER_DEVICE?"),
+        ("FASTER_WHISPER_CUDAS=true", "did you mean FASTER_WHISPER_CUDA?"),
+        ("no assignment", "found 'no assignment', expected NAME=value"),
+        ("WLK_PORT=1\nWLK_PORT=2", "WLK_PORT stands twice"),
+        ("WHISPER_DEVICE=cpu\nFASTER_WHISPER_CUDA=true", "FASTER_WHISPER_CUDA=true contradicts WHISPER_DEVICE=cpu"),
+        ("WHISPER_DEVICE=cuda\nFASTER_WHISPER_CUDA=no", "FASTER_WHISPER_CUDA=false contradicts WHISPER_DEVICE=cuda"),
+        ("WHISPER_DEVICE=cuda\nCUDA_VISIBLE_DEVICES=-1", "CUDA_VISIBLE_DEVICES hides every GPU"),
+        ("WHISPER_DEVICE=cpu\nWLK_COMPUTE_TYPE=float16", "WLK_COMPUTE_TYPE=float16 needs a GPU"),
+        ("WLK_SSL_CERTFILE=/etc/hostname", "WLK_SSL_CERTFILE is set without WLK_SSL_KEYFILE"),
+        ("WLK_SSL_KEYFILE=/etc/hostname", "WLK_SSL_KEYFILE is set without WLK_SSL_CERTFILE"),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_allowed(tmp_path: Path, line: str, expected: str) -> None:
+    found = problems(tmp_path, line + "\n")
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
+    """Wrong values, unknown names, broken lines and contradictions in one message, so that one look is enough."""
+    found = problems(
+        tmp_path,
+        "WLK_PORT=abc\nWLK_PRT=1\nnot a line\nWLK_BEAMS=99\nWHISPER_DEVICE=cpu\nFASTER_WHISPER_CUDA=true\n"
+        "WLK_SSL_CERTFILE=/etc/hostname\n",
+    )
+    assert len(found) == 6
+
+
+def test_a_wrong_value_of_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WLK_PORT", "abc")
+    monkeypatch.setenv("WLK_BEEMS", "1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None)
+    assert "WLK_PORT=abc (environment): expected" in str(caught.value)
+    assert "WLK_BEEMS (environment): unknown name; did you mean WLK_BEAMS?" in str(caught.value)
+
+
+def test_other_programs_names_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTER_SOMETHING", "1")
+    assert load(tmp_path, "HTTP_PROXY=http://proxy\nCOMPOSE_PROJECT_NAME=x\n") == Settings(_env_file=None)
+
+
+def test_keys_are_never_shown(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "WLK_API_KEYS=secret\n")
+    assert "secret" not in found
+    assert "at least 16 characters" in found
+
+
+def test_value_problem_judges_one_value() -> None:
+    assert value_problem("WLK_PORT", "8000") == ""
+    assert value_problem("WLK_PORT", "x") == "expected a whole number from 1 to 65535"

@@ -1,0 +1,54 @@
+"""What auto and 0 mean on a machine. GPUs are described to the code; the cores are those of this machine."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.settings.gpus import gpus_found
+from whisperlivekit.errors import StartError
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.machine import (
+    available_cores,
+    need_device,
+    resolved_compute_type,
+    resolved_device,
+    threads_per_worker,
+)
+
+
+def test_threads_are_the_cores_divided_by_the_workers() -> None:
+    cores = available_cores()
+    assert threads_per_worker(Settings(_env_file=None, gunicorn_workers=1)) == cores
+    assert threads_per_worker(Settings(_env_file=None, gunicorn_workers=64)) == max(1, cores // 64)
+    assert threads_per_worker(Settings(_env_file=None, cpu_threads=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "compute_type"),
+    [
+        ([(9, 0)], "float16"),
+        ([(7, 0)], "float16"),
+        ([(6, 1)], "int8_float32"),
+        ([(5, 2)], "float32"),
+        ([(8, 6), (6, 1)], "int8_float32"),
+    ],
+)
+def test_the_compute_type_follows_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], compute_type: str
+) -> None:
+    """What the least of the visible GPUs is fast with; and auto takes the GPU."""
+    gpus_found(monkeypatch, *capabilities)
+    assert resolved_device(Settings(_env_file=None)) == "cuda"
+    assert resolved_compute_type(Settings(_env_file=None)) == compute_type
+
+
+def test_cuda_without_a_gpu_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The reason and the remedy, never a silent CPU. A device file without NVML gets the benefit of the doubt."""
+    monkeypatch.setattr("whisperlivekit.settings.machine.DEVICE_FILES", tmp_path)
+    gpus_found(monkeypatch, (8, 0))
+    need_device(Settings(_env_file=None, device="cuda"))
+    with pytest.raises(StartError, match=r"CUDA_VISIBLE_DEVICES=7 names none of the GPUs.*WHISPER_DEVICE=cpu"):
+        need_device(Settings(_env_file=None, device="cuda", cuda_visible_devices="7"))
+    need_device(Settings(_env_file=None, device="cpu"))
+    (tmp_path / "nvidia0").touch()
+    need_device(Settings(_env_file=None, device="cuda", cuda_visible_devices="7"))

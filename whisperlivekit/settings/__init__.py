@@ -1,0 +1,1 @@
+"""Settings: what can be set, where the values come from, and what they mean on this machine."""

@@ -1,0 +1,65 @@
+"""The configs that other packages get: each receives what it needs, and not the settings."""
+
+from typing import TYPE_CHECKING
+
+from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.machine import (
+    found_gpus,
+    lanes_per_worker,
+    resolved_compute_type,
+    resolved_device,
+    threads_per_worker,
+)
+
+if TYPE_CHECKING:
+    from whisperlivekit.core.session import SessionConfig
+    from whisperlivekit.engine.whisper import EngineConfig
+
+
+def library_environment(settings: Settings) -> dict[str, str]:
+    """What must stand in ``os.environ`` before the model libraries are imported."""
+    cache = settings.cache_dir.absolute()
+    variables = {
+        "HF_HUB_OFFLINE": "1",  # serving never asks the hub
+        "HF_HOME": str(cache / "huggingface"),
+        "TORCH_HOME": str(cache / "torch"),
+        "NUMBA_CACHE_DIR": str(cache / "numba"),
+        "CUDA_CACHE_PATH": str(cache / "cuda"),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that CUDA and NVML number the GPUs alike
+    }
+    if settings.cuda_visible_devices is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = settings.cuda_visible_devices
+    return variables
+
+
+def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
+    """What one worker's engine needs; workers are dealt out over the visible GPUs."""
+    from whisperlivekit.engine.whisper import MAX_BATCH, EngineConfig
+
+    device = resolved_device(settings)
+    gpus = (len(found_gpus(settings)) or len(settings.visible_gpu_list)) if device == "cuda" else 1
+    return EngineConfig(
+        model_dir=settings.model_path,
+        device=device,
+        device_index=worker % max(1, gpus),
+        compute_type=resolved_compute_type(settings),
+        threads=1 if device == "cpu" else threads_per_worker(settings),
+        lanes=lanes_per_worker(settings),
+        max_batch=MAX_BATCH[device],
+        beams=settings.beams,
+        language=settings.fixed_language,
+    )
+
+
+def session_config(settings: Settings) -> "SessionConfig":
+    """What a session starts from, where the client does not say otherwise."""
+    from whisperlivekit.core.session import SessionConfig
+
+    return SessionConfig(
+        step_s=settings.min_chunk_size,
+        frame_threshold=settings.frame_threshold,
+        speech_threshold=settings.vad_threshold,
+        min_silence_s=settings.min_silence,
+        language=settings.fixed_language,
+        prompt=settings.init_prompt,
+    )
