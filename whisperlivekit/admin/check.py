@@ -26,7 +26,7 @@ from whisperlivekit.settings.machine import (
     threads_per_worker,
 )
 
-LIBRARIES = ("ctranslate2", "faster-whisper", "torch", "silero-vad", "fastapi", "uvicorn", "gunicorn", "websockets")
+LIBRARIES = ("ctranslate2", "faster-whisper", "onnxruntime", "fastapi", "uvicorn", "gunicorn", "websockets")
 MIN_CTRANSLATE2 = (4, 8, 1)
 MIN_FREE_BYTES = 200 << 20
 VRAM_BESIDE_MODEL_BYTES = 800 << 20
@@ -229,11 +229,14 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         yield from _memory(settings, path)
         yield _copies(settings, path)
     try:
-        place = models.place_silero(settings.model_dir)
-    except (ModelFileError, OSError) as error:
-        yield Finding(good=False, what=f"speech detector: {error}")
+        place = models.find_silero(settings.model_dir)
+    except ModelFileError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        yield Finding(good=False, what=what, remedy=remedy)
     else:
-        yield Finding(good=True, what=f"speech detector: {(place / 'VERSION').read_text(encoding='utf-8').strip()}")
+        yield Finding(
+            good=True, what=f"speech detector: silero-vad {models.SILERO.revision} in {place}, digest as published"
+        )
 
 
 def _memory(settings: Settings, path: Path) -> Iterator[Finding]:

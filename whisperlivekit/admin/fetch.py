@@ -22,7 +22,18 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from whisperlivekit.engine.models import MODELS, NAMES, Edition, File, Model, find_problems, folder, sha256_of
+from whisperlivekit.engine.models import (
+    MODELS,
+    NAMES,
+    SILERO,
+    Edition,
+    File,
+    Model,
+    find_problems,
+    folder,
+    sha256_of,
+    silero_folder,
+)
 from whisperlivekit.errors import ModelFileError
 
 HUB = "https://huggingface.co"
@@ -47,6 +58,11 @@ def fetch(name: str, model_dir: Path, cache_dir: Path, report: Report, say: Say)
     if model is None:
         raise ModelFileError(f"unknown model {name!r}, expected one of: {', '.join(NAMES)}")
     return fetch_model(model, folder(name, model_dir), cache_dir, report, say)
+
+
+def fetch_silero(model_dir: Path, cache_dir: Path, report: Report, say: Say) -> Path:
+    """As ``fetch``, for the speech detector."""
+    return fetch_model(SILERO, silero_folder(model_dir), cache_dir, report, say)
 
 
 def fetch_model(model: Model, target: Path, cache_dir: Path, report: Report, say: Say) -> Path:
@@ -82,9 +98,10 @@ def _sources(
     model: Model, unfinished: Path, report: Report, say: Say
 ) -> Iterator[tuple[str, Edition, Callable[[], Path]]]:
     """(where, which edition, how to get a folder with its checked files), best first."""
-    hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    base = f"{hub}/{model.repository}/resolve/{model.revision}"
-    yield hub, model.editions[0], lambda: _from_hub(base, model.editions[0], unfinished / "hub", report)
+    if model.repository:
+        hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+        base = f"{hub}/{model.repository}/resolve/{model.revision}"
+        yield hub, model.editions[0], lambda: _from_hub(base, model.editions[0], unfinished / "hub", report)
     for number, edition in enumerate(model.editions):
         if edition.packages:
             place = unfinished / f"packages{number}"

@@ -1,23 +1,23 @@
 """``whisperlivekit models``: fetch, list and verify model files."""
 
-from whisperlivekit.admin.fetch import fetch
+from whisperlivekit.admin.fetch import fetch, fetch_silero
 from whisperlivekit.admin.progress import ProgressBar
 from whisperlivekit.engine import models
-from whisperlivekit.errors import ModelFileError
 from whisperlivekit.settings.declarations import Settings
 
 
 def fetch_model_files(settings: Settings, name: str | None) -> int:
     name = name or settings.model
+    bar = ProgressBar()
+    fetch_silero(settings.model_dir, settings.cache_dir, bar.report, bar.say)
+    bar.end()
     if name == settings.model and name not in models.NAMES:
         print(
             f"{name}: {models.find(name, settings.model_dir)}"
         )  # somebody's own model: nothing to fetch, only to check
         return 0
-    bar = ProgressBar()
     path = fetch(name, settings.model_dir, settings.cache_dir, bar.report, bar.say)
     bar.end()
-    models.place_silero(settings.model_dir)
     print(f"model {name}: {path}")
     return 0
 
@@ -43,9 +43,9 @@ def verify_models(settings: Settings) -> int:
         if problems:
             print(f"  fetch it again with: whisperlivekit models fetch {name}")
         bad += bool(problems)
-    try:
-        print(f"silero_vad: {models.place_silero(settings.model_dir)}: as its package brought it")
-    except ModelFileError as error:
-        print(f"silero_vad: {error}")
-        bad += 1
+    problems = list(models.find_problems(models.silero_folder(settings.model_dir), models.SILERO, trust_record=False))
+    print(f"silero_vad: {'; '.join(problems) or 'every file is as it should be'}")
+    if problems:
+        print("  fetch it again with: whisperlivekit models fetch")
+    bad += bool(problems)
     return 1 if bad else 0

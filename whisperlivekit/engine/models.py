@@ -7,11 +7,8 @@ A model is a folder. Its digests are checked before its first use and again when
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 from whisperlivekit.errors import ModelFileError
@@ -45,6 +42,7 @@ class Model:
 
     name: str
     repository: str
+    """On the model hub; empty: the model is not there."""
     revision: str
     editions: tuple[Edition, ...]
 
@@ -272,37 +270,39 @@ def write_record(path: Path, record: dict[str, dict[str, int | str]]) -> None:
 
 # ------------------------------------------------------------------------------------------------------ Silero VAD
 
-SILERO_FILES = {
-    "6.2.3": {"silero_vad.jit": "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720"},
-}
-"""Version of the silero-vad package -> the file it brings -> SHA-256. Other versions are taken as pip checked them."""
+SILERO_FILE = "silero_vad_16k_sequence.onnx"
+
+SILERO = Model(
+    "silero_vad",
+    repository="",
+    revision="6.2.3",
+    editions=(
+        Edition(
+            (File(SILERO_FILE, 1246165, "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"),),
+            packages=("silero-vad==6.2.3",),
+        ),
+    ),
+)
+"""The speech detector. Its ONNX file is taken out of the wheel; the package itself, which requires torch, is not
+installed. Source: silero-vad 6.2.3, MIT license."""
 
 
-def place_silero(model_dir: Path) -> Path:
-    """Puts the speech detector's file, which its package brings, under ``models/silero_vad`` and checks it.
+def silero_folder(model_dir: Path) -> Path:
+    """Where the speech detector's file is or would be."""
+    return model_dir / SILERO.name
+
+
+def find_silero(model_dir: Path) -> Path:
+    """The folder of the speech detector, after its file was checked.
 
     Raises:
-        ModelFileError: the package is not installed, or its file is not what its version should bring.
+        ModelFileError: the file is missing or broken; the message says how to get it.
     """
-    spec = find_spec("silero_vad")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelFileError("the package silero-vad is not installed; run: bash install.sh")
-    release = version("silero-vad")
-    source_dir = Path(spec.submodule_search_locations[0]) / "data"
-    target_dir = model_dir / "silero_vad"
-    target_dir.mkdir(parents=True, exist_ok=True)
-    for name, expected in SILERO_FILES.get(release, {"silero_vad.jit": ""}).items():
-        source, target = source_dir / name, target_dir / name
-        if not source.is_file():
-            raise ModelFileError(f"silero-vad {release} brings no {name}; reinstall the package")
-        digest = sha256_of(source)
-        if expected and digest != expected:
-            raise ModelFileError(
-                f"{name} of silero-vad {release} has SHA-256 {digest}, expected {expected}; reinstall the package"
-            )
-        if not target.is_file() or sha256_of(target) != digest:
-            temporary = target.with_name(f".{name}.{os.getpid()}")
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)
-    (target_dir / "VERSION").write_text(f"silero-vad {release}\n", encoding="utf-8")
-    return target_dir
+    path = silero_folder(model_dir)
+    problems = list(find_problems(path, SILERO))
+    if problems:
+        listed = "; ".join(problems)
+        raise ModelFileError(
+            f"cannot use the speech detector in {path}: {listed}; fetch it with: whisperlivekit models fetch"
+        )
+    return path

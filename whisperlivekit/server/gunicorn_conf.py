@@ -77,6 +77,7 @@ def on_starting(_: Any) -> None:
     try:
         need_device(_settings)
         path = models.find(_settings.model, _settings.model_dir)
+        models.find_silero(_settings.model_dir)
         device = resolved_device(_settings)
     except StartError as error:
         log.critical("cannot start: %s", error.message)

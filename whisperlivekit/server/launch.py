@@ -29,6 +29,7 @@ def serve(settings: Settings) -> NoReturn:
     """
     need_device(settings)
     models.find(settings.model, settings.model_dir)
+    models.find_silero(settings.model_dir)
     need_free_port(settings.host, settings.port)
     sys.stdout.flush()
     sys.stderr.flush()
