@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
-from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE
+from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE, to_samples
 from whisperlivekit.engine.cuda import load_cublas
 from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model, folder_for_copy
 
@@ -36,7 +36,7 @@ TAIL_FRAMES = 50
 SHORTEST = SAMPLE_RATE // 10
 """Samples of the shortest window that can hold a word: in an empty one the decoder hears a subtitle's editor."""
 
-CONTEXT_S = 30
+CONTEXT_S = 30.0
 """Source: what Whisper was trained on."""
 
 TOKENS = 4
@@ -82,6 +82,10 @@ class EngineConfig:
     """Beam width of the last decode of an utterance; the others have ``LIVE_BEAMS`` of them at most."""
     language: str | None = "ru"
     """Of the first decodes, which warm the model; None: detect it."""
+    longest_s: float = CONTEXT_S
+    """Seconds of audio, context included, in the longest request. A GPU is filled with it when the model is loaded."""
+    silero_dir: Path | None = None
+    """The folder of the speech detector's file; None: no speech detector is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class WhisperModel:
         self._end_of_text = cast(int, self._tokenizer_file.token_to_id("<|endoftext|>"))
         self._tokenizers: dict[str, Any] = {}
         self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
-        silence = np.zeros(CONTEXT_S * SAMPLE_RATE, np.float32)
+        silence = np.zeros(to_samples(CONTEXT_S), np.float32)
         self._tail = self._encode_bare(silence, 0.0)[-TAIL_FRAMES:]
 
     def _load(self) -> Any:
@@ -234,7 +238,7 @@ class WhisperModel:
 
     def _encode_bare(self, samples: NDArray[np.float32], padding_s: float) -> NDArray[np.float32]:
         """float32[frames, width]: the audio and silence after it, up to 30 s."""
-        length = min(len(samples) + round(padding_s * SAMPLE_RATE), CONTEXT_S * SAMPLE_RATE)
+        length = min(len(samples) + to_samples(padding_s), to_samples(CONTEXT_S))
         padded = np.zeros(length // ENCODER_FRAME * ENCODER_FRAME, np.float32)
         padded[: len(samples)] = samples[: len(padded)]
         features = self._features(padded, padding=0)[None, :, : len(padded) // HOP]

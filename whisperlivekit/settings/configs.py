@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from whisperlivekit.engine import models
 from whisperlivekit.settings.declarations import Settings
 from whisperlivekit.settings.machine import (
     found_gpus,
@@ -34,6 +35,7 @@ def library_environment(settings: Settings) -> dict[str, str]:
 
 def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
     """What one worker's engine needs; workers are dealt out over the visible GPUs."""
+    from whisperlivekit.core.session import MAX_CONTEXT_S
     from whisperlivekit.engine.whisper import MAX_BATCH, EngineConfig
 
     device = resolved_device(settings)
@@ -48,6 +50,8 @@ def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
         max_batch=MAX_BATCH[device],
         beams=settings.beams,
         language=settings.fixed_language,
+        longest_s=session_config(settings).max_window_s + MAX_CONTEXT_S,
+        silero_dir=models.silero_folder(settings.model_dir),
     )
 
 
