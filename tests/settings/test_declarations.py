@@ -28,3 +28,10 @@ def test_lists_are_split() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings(_env_file=None).port = 1  # type: ignore[misc]
+
+
+def test_lists_of_hosts_and_networks_are_split() -> None:
+    """Names stay as they are; an address becomes a network of one."""
+    settings = Settings(_env_file=None, allowed_hosts="a.org, my_box", metrics_allow="127.0.0.1, 10.1.2.3/8,fd00::/8")
+    assert settings.allowed_host_list == ("a.org", "my_box")
+    assert [str(network) for network in settings.metrics_network_list] == ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]

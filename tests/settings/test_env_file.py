@@ -118,6 +118,11 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
         ("WLK_BACKEND=whisper", "WLK_BACKEND=whisper (line 1): expected one of faster-whisper"),
         ("WLK_SSL_CERTFILE=/nowhere/cert.pem", "expected the path of a file that this user can read"),
         ("WLK_ALLOWED_ORIGINS=example.org", "expected origins such as https://example.org"),
+        ("WLK_ALLOWED_HOSTS=https://example.org", "expected host names such as speech.example.org"),
+        ("WLK_ALLOWED_HOSTS=example.org:443", "expected host names such as speech.example.org"),
+        ("WLK_METRICS_ALLOW=monitor.example.org", "expected IP addresses or networks such as 10.0.0.0/8"),
+        ("WLK_METRICS_ALLOW=10.0.0.0/33", "expected IP addresses or networks such as 10.0.0.0/8"),
+        ("WLK_API_KEYS=ключключключключ", "expected keys of at least 16 printable ASCII characters"),
         ("CUDA_VISIBLE_DEVICES=first", "expected GPU numbers or UUIDs separated by commas"),
         ("WLK_PRT=8000", "WLK_PRT (line 1): unknown name; did you mean WLK_PORT?"),
         ("wlk_port=8000", "wlk_port (line 1): unknown name; did you mean WLK_PORT?"),
@@ -166,7 +171,7 @@ def test_other_programs_names_are_left_alone(tmp_path: Path, monkeypatch: pytest
 def test_keys_are_never_shown(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "WLK_API_KEYS=secret\n")
     assert "secret" not in found
-    assert "at least 16 characters" in found
+    assert "at least 16 printable" in found
 
 
 def test_value_problem_judges_one_value() -> None:

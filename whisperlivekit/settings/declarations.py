@@ -6,6 +6,7 @@ the configs of other packages from them, and ``documents.py`` writes ``.env.exam
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -26,8 +27,10 @@ _REFUSED = {
 
 _MODEL_ALLOWED = f"one of {', '.join(models.NAMES)}; or a path with a slash in it"
 _LANGUAGE_ALLOWED = "a language code of Whisper such as ru, or auto"
-_KEYS_ALLOWED = "keys of at least 16 characters without spaces, separated by commas"
+_KEYS_ALLOWED = "keys of at least 16 printable ASCII characters without spaces, separated by commas"
 _ORIGINS_ALLOWED = "origins such as https://example.org, separated by commas, or *"
+_HOSTS_ALLOWED = "host names such as speech.example.org without a port, separated by commas, or *"
+_NETWORKS_ALLOWED = "IP addresses or networks such as 10.0.0.0/8, separated by commas"
 
 
 def _setting(default: Any, section: str, description: str, *, allowed: str = "", **constraints: Any) -> Any:
@@ -106,6 +109,20 @@ class Settings(BaseSettings):
         "Origins of other pages that may connect from a browser, separated by commas. Empty: only the server's own "
         "page. *: any.",
         allowed=_ORIGINS_ALLOWED,
+    )
+    allowed_hosts: str = _setting(
+        "",
+        "Network",
+        "Further names that clients may reach this server by, separated by commas: a proxy's public name, for example. "
+        "Always accepted: localhost, this machine's own names, and any IP address. *: any name.",
+        allowed=_HOSTS_ALLOWED,
+    )
+    metrics_allow: str = _setting(
+        "",
+        "Network",
+        "Client addresses that may read /metrics without a key where WLK_API_KEYS is set, separated by commas. Empty: "
+        "none, not even this machine's.",
+        allowed=_NETWORKS_ALLOWED,
     )
 
     model: str = _setting(
@@ -243,7 +260,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _keys(cls, value: str) -> str:
-        if any(len(key) < 16 or re.search(r"\s", key) for key in split(value)):
+        if not all(re.fullmatch(r"[!-+\--~]{16,}", key) for key in split(value)):
             raise ValueError(_KEYS_ALLOWED)
         return value
 
@@ -252,6 +269,22 @@ class Settings(BaseSettings):
     def _origins(cls, value: str) -> str:
         if not all(origin == "*" or re.fullmatch(r"https?://[^/\s]+", origin) for origin in split(value)):
             raise ValueError(_ORIGINS_ALLOWED)
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        if not all(host == "*" or re.fullmatch(r"[\w-]+(\.[\w-]+)*", host, re.ASCII) for host in split(value)):
+            raise ValueError(_HOSTS_ALLOWED)
+        return value
+
+    @field_validator("metrics_allow")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            _parse_networks(value)
+        except ValueError:
+            raise ValueError(_NETWORKS_ALLOWED) from None
         return value
 
     @model_validator(mode="after")
@@ -283,6 +316,14 @@ class Settings(BaseSettings):
     @property
     def allowed_origin_list(self) -> tuple[str, ...]:
         return split(self.allowed_origins)
+
+    @property
+    def allowed_host_list(self) -> tuple[str, ...]:
+        return split(self.allowed_hosts)
+
+    @property
+    def metrics_network_list(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return _parse_networks(self.metrics_allow)
 
     @property
     def model_path(self) -> Path:
@@ -319,3 +360,7 @@ def variables() -> dict[str, str]:
 def split(text: str) -> tuple[str, ...]:
     """The parts of a list that is separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _parse_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part, strict=False) for part in split(text))
