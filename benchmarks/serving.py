@@ -1,4 +1,8 @@
-"""The real server, for tests and benchmarks: ``with running_server(workers=1) as server: ... server.ws_url``."""
+"""Starts the real server for tests and benchmarks: ``with running_server(workers=1) as server: ... server.ws_url``.
+
+The server runs in a session and process group of its own. The whole group ends with the ``with`` block, and also when
+the calling program is killed: see ``benchmarks.supervise``.
+"""
 
 import os
 import signal
@@ -16,30 +20,31 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).parents[1]
+SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 
 
 class ServerFailed(Exception):
-    """The server did not come up, or did not go down; the message holds the end of its log."""
+    """The server did not start or did not stop. The message contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, ready for sessions."""
+    """A running server that accepts sessions."""
 
     url: str
     """``http://127.0.0.1:PORT``."""
     ws_url: str
-    """The native WebSocket."""
+    """The endpoint of the native WebSocket protocol."""
     pid: int
-    """Of Gunicorn's master."""
+    """Process ID of Gunicorn's master."""
     log: Path
 
     def workers(self) -> list[psutil.Process]:
-        """The living worker processes."""
+        """The running worker processes."""
         return [child for child in psutil.Process(self.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
 
     def worker_of(self, port: int) -> psutil.Process | None:
-        """The worker that holds a connection from this local port."""
+        """The worker that has a connection from this local port."""
         for worker in self.workers():
             with suppress(psutil.NoSuchProcess):
                 if any(other.raddr and other.raddr.port == port for other in worker.net_connections("tcp")):
@@ -47,7 +52,7 @@ class Server:
         return None
 
     def ready_workers(self) -> int:
-        """Workers with a warm model."""
+        """The number of workers whose model is loaded."""
         for line in httpx.get(f"{self.url}/metrics", timeout=5).text.splitlines():
             if line.startswith("whisperlivekit_ready_workers "):
                 return int(float(line.split()[1]))
@@ -73,13 +78,13 @@ def running_server(
     command: tuple[str, ...] = ("-m", "whisperlivekit", "serve"),
     **env: str,
 ) -> Iterator[Server]:
-    """Starts the server on ``port`` or a free one, waits until every worker is ready, and stops it at the end.
+    """Start the server on ``port`` or on a free one, wait until every worker is ready, and stop it at the end.
 
-    ``env``: settings by their variables' names. Whatever the machine's own environment and ``.env`` say, the server has
-    only these and the defaults of a test: base on the CPU, a temporary log folder.
+    ``command``: arguments for Python. ``env``: settings by the names of their variables. The server gets these settings
+    and the defaults below (base on the CPU, a temporary log folder), and none from the environment or ``.env``.
 
     Raises:
-        ServerFailed: with the end of the log.
+        ServerFailed: the server exits early, is not ready within ``ready_within_s``, or does not stop within 30 s.
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -104,22 +109,26 @@ def running_server(
         }
         log = Path(folder) / "server-output.log"
         with log.open("wb") as output:
-            # In the temporary folder there is no .env; its own session, so that a test's Ctrl-C does not hit it twice.
+            # The temporary folder has no .env. In a session of its own, Ctrl-C in the terminal does not reach the
+            # server, which is stopped below.
             process = subprocess.Popen(
-                [sys.executable, *command],
+                [sys.executable, "-I", "-S", SUPERVISOR, sys.executable, *command],
                 cwd=folder,
                 env=inherited | settings,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
                 start_new_session=True,
             )
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
         s = "s" if "WLK_SSL_CERTFILE" in env else ""
-        server = Server(f"http{s}://127.0.0.1:{port}", f"ws{s}://127.0.0.1:{port}/ws", process.pid, log)
+        server = Server(f"http{s}://127.0.0.1:{port}", f"ws{s}://127.0.0.1:{port}/ws", pid, log)
         try:
             _wait_until_ready(server, process, workers, ready_within_s)
             yield server
         except BaseException:
-            print(f"--- the server's log\n{server.log_text()[-8000:]}\n---", file=sys.stderr)
+            print(f"--- server log\n{server.log_text()[-8000:]}\n---", file=sys.stderr)
             raise
         finally:
             _stop(process, server)
@@ -130,10 +139,10 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], workers:
     ready_in_a_row = 0
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServerFailed(f"exited with {process.returncode} before it was ready:\n{server.log_text()[-4000:]}")
+            raise ServerFailed(f"the server ended early, exit code {process.returncode}:\n{server.log_text()[-4000:]}")
         try:
-            # A new connection each time: the kernel spreads connections over the workers that listen.
-            # A test's certificate is signed by nobody.
+            # Each request opens a new connection, which the kernel gives to any of the listening workers.
+            # A test's certificate is self-signed.
             ready = httpx.get(f"{server.url}/ready", timeout=5, verify=server.url[4] != "s").status_code == 200
         except httpx.TransportError:
             ready = False
@@ -142,18 +151,19 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], workers:
             return
         if not ready:
             time.sleep(0.1)
-    raise ServerFailed(f"not ready within {within_s} s:\n{server.log_text()[-4000:]}")
+    raise ServerFailed(f"the server was not ready within {within_s} s:\n{server.log_text()[-4000:]}")
 
 
 def _stop(process: subprocess.Popen[bytes], server: Server) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGTERM)
     try:
         process.wait(timeout=30)
     except subprocess.TimeoutExpired:
-        raise ServerFailed(f"did not stop within 30 s of SIGTERM:\n{server.log_text()[-4000:]}") from None
+        raise ServerFailed(f"the server did not stop within 30 s of SIGTERM:\n{server.log_text()[-4000:]}") from None
     finally:
-        # Nothing of it may outlive the test, whatever went wrong.
+        # Workers that the master did not stop, and the supervisor.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
