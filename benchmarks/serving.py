@@ -138,8 +138,8 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], workers:
     deadline = time.monotonic() + within_s
     ready_in_a_row = 0
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerFailed(f"the server ended early, exit code {process.returncode}:\n{server.log_text()[-4000:]}")
+        if (code := process.poll()) is not None:
+            raise ServerFailed(f"the server exited with {code} before it was ready:\n{server.log_text()[-4000:]}")
         try:
             # Each request opens a new connection, which the kernel gives to any of the listening workers.
             # A test's certificate is self-signed.
