@@ -35,7 +35,6 @@ from typing import Any
 import psutil
 
 from benchmarks.client import Native, Recording, Sound, play, read_sound
-from benchmarks.live import read_reference
 from benchmarks.proxy import Proxy, proxy_to
 from benchmarks.scoring import (
     TimedWord,
@@ -46,6 +45,7 @@ from benchmarks.scoring import (
     spell_numbers,
 )
 from benchmarks.serving import Server, running_server
+from benchmarks.speech import read_reference
 
 KINDS = ("kill", "term", "hup", "cut")
 

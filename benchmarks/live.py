@@ -19,6 +19,7 @@ import psutil
 
 from benchmarks.client import Dialect, Native, Recording, Sound, WhisperLiveKit, play, read_sound
 from benchmarks.scoring import TimedWord, score, summarise
+from benchmarks.speech import read_reference
 
 RSS_EVERY_S = 0.2
 
@@ -73,11 +74,6 @@ def server_on_port(port: int) -> int | None:
         if not listening & {parent.pid for parent in psutil.Process(pid).parents()}:
             return int(pid)
     return None
-
-
-def read_reference(path: Path) -> list[TimedWord]:
-    """A file ``[[word, end_s], ...]``."""
-    return [TimedWord(word, float(end_s)) for word, end_s in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def figures(recording: Recording, reference: list[TimedWord], sound: Sound) -> dict[str, float | None]:

@@ -1,12 +1,13 @@
-"""Builds the benchmark streams: the same samples and words on every machine, from fixed seeds.
+"""Builds the benchmark streams. Seeds are fixed, so every machine gets the same samples and words.
 
-    python -m benchmarks.material                          everything, into benchmarks/material/
-    python -m benchmarks.material --also some/stream.flac  ... and the three variants of another stream (with .json)
+    python -m benchmarks.material                          all streams, into benchmarks/material/
+    python -m benchmarks.material --also some/stream.flac  also three variants of another stream (with .json)
 
-Streams: ``commands`` (short phrases), ``digits`` (numbers and menus) and ``long`` (long sentences), each plain and as
-``-telephone`` (8 kHz G.711 mu-law, 300 to 3400 Hz), ``-white`` (white noise) and ``-babble`` (six other voices' lines,
-all of the same speaker), noise at 10 dB; and ``nonspeech``, ten minutes in which nobody speaks. NAME.flac is mono
-16 kHz, NAME.json is ``[[word, end_s], ...]`` of normalised words. Word ends are those of ``prompts.json``.
+The streams are ``commands`` (short phrases), ``digits`` (numbers and menus) and ``long`` (long sentences). Each is
+written plain and as ``-telephone`` (8 kHz G.711 mu-law, 300 to 3400 Hz), ``-white`` (white noise) and ``-babble`` (six
+lines of other prompts at once, by the same speaker). Noise is 10 dB below the speech. ``nonspeech`` is ten minutes
+without speech. NAME.flac is mono 16 kHz, NAME.json is ``[[word, end_s], ...]`` of normalised words. The word ends come
+from ``prompts.json``. ``benchmarks.variants`` makes other variants: speeds, pitches, a room, Opus.
 """
 
 import argparse
@@ -23,29 +24,31 @@ from scipy.signal import butter, lfilter, sosfilt
 
 from benchmarks.g711 import mulaw_decode, mulaw_encode
 from benchmarks.prompts import RATE, Prompt, Samples, fetch_packages, load_prompts, read_audio
+from benchmarks.speech import read_recording, read_samples
 
 MATERIAL = Path(__file__).with_name("material")
 SNR_DB = 10.0
 LONGEST_STREAM_S = 150.0
 FLOOR = 10 ** (-66 / 20)
-"""Level of the faint noise in pauses: a quiet line, not digital silence."""
+"""Level of the noise in pauses, -66 dB of full scale: a quiet line, not digital silence."""
 
 PUBLISHED = {
     "vm-record-prepend", "demo-echotest", "vm-options", "conf-adminmenu-162", "followme/status", "vm-instructions",
     "conf-adminmenu", "vm-forwardoptions", "vm-nonumber", "conf-full", "vm-next", "confbridge-rest-talk-vol-in",
     "vm-starmain", "vm-tocallback", "vm-invalid-password", "conf-userwilljoin", "invalid", "dir-nomatch",
 }  # fmt: skip
-"""The prompts of the stream ``telephone_ru`` that earlier figures were measured on: these streams use others."""
+"""The prompts of the stream ``telephone_ru``, which earlier figures were measured on. These streams leave them out."""
 
 Reference = list[tuple[str, float]]
 
 
-def _seeded(name: str) -> Generator:
+def seeded(name: str) -> Generator:
+    """A random generator that always gives the same numbers for the same name."""
     return np.random.default_rng(list(name.encode()))
 
 
 class Tape:
-    """A stream under construction."""
+    """A stream that is being put together from pieces of sound and pauses."""
 
     def __init__(self, noise: Generator) -> None:
         self._noise = noise
@@ -71,19 +74,21 @@ class Tape:
 
 
 def speak(tape: Tape, root: Path, prompt: Prompt) -> None:
-    """Adds a prompt without the silence around it."""
+    """Add a prompt without the silence before and after it."""
     tape.add(read_audio(root, prompt.name)[prompt.begin : prompt.end], prompt.words, prompt.ends_s)
 
 
 def stream_of(
     name: str, root: Path, phrases: Sequence[Sequence[Prompt]], longest_s: float = LONGEST_STREAM_S
 ) -> tuple[Samples, Reference, set[str]]:
-    """Phrases with pauses of 0.8 to 2 s; the prompts of one phrase follow each other like words of one number.
+    """A stream of phrases with pauses of 0.8 to 2 s between them and 30 ms between the prompts of one phrase.
+
+    Phrases that would make the stream longer than ``longest_s`` are left out.
 
     Returns:
-        Samples, reference and the names of the prompts that were used.
+        The samples (float32[n], mono 16 kHz), the reference, and the names of the prompts that were used.
     """
-    seed = _seeded(name)
+    seed = seeded(name)
     tape = Tape(seed)
     used: set[str] = set()
     tape.pause(0.8)
@@ -101,11 +106,11 @@ def stream_of(
 
 def _shuffled(name: str, prompts: Sequence[Prompt]) -> list[Prompt]:
     ordered = sorted(prompts, key=lambda prompt: prompt.name)
-    return [ordered[place] for place in _seeded(f"{name}-order").permutation(len(ordered))]
+    return [ordered[place] for place in seeded(f"{name}-order").permutation(len(ordered))]
 
 
 def _unlike(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """The same, each text once."""
+    """The prompts without those that repeat the text of an earlier one."""
     seen: set[tuple[str, ...]] = set()
     kept = []
     for prompt in prompts:
@@ -120,7 +125,7 @@ def _seconds(prompt: Prompt) -> float:
 
 
 def command_phrases(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    """One to six words, no digits."""
+    """Single prompts of one to six words without digits, in random order."""
     fit = [p for p in prompts if _seconds(p) < 4 and len(p.words) <= 6 and not any(w.isdigit() for w in p.words)]
     fit = [p for p in fit if not p.name.startswith(("digits/", "letters/", "phonetic/", "spy-"))]
     fit = [p for p in fit if len(" ".join(p.words)) >= 6]
@@ -128,16 +133,16 @@ def command_phrases(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
 
 
 def long_phrases(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    """Sentences of more than nine words, few digits."""
+    """Single prompts of more than nine words, less than one eighth of them digits, in random order."""
     fit = [p for p in prompts if len(p.words) > 9 and sum(w.isdigit() for w in p.words) * 8 < len(p.words)]
     return [[prompt] for prompt in _shuffled("long", _unlike(fit))]
 
 
 def digit_phrases(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    """Menus with digits, and between them spoken numbers and dates put together from single words."""
+    """Menus with digits, and between them spoken numbers from 0 to 199, put together from prompts of single words."""
     by_name = {prompt.name: prompt for prompt in prompts}
     menus = [p for p in prompts if any(w.isdigit() for w in p.words) and _seconds(p) < 15]
-    seed = _seeded("digits")
+    seed = seeded("digits")
     spoken: list[list[Prompt]] = []
     for number in seed.permutation(np.arange(0, 200)):
         parts = [f"digits/{name}" for name in _number_parts(int(number))]
@@ -162,55 +167,53 @@ def _number_parts(number: int) -> list[str]:
     return [*parts, str(number)]
 
 
-# ------------------------------------------------------------------------------------------------------------- variants
-
-
 def telephone(samples: Samples) -> Samples:
-    """What a telephone line makes of it: 300 to 3400 Hz, 8 kHz, G.711 mu-law, and back to 16 kHz."""
+    """The sound as a telephone line carries it: 300 to 3400 Hz, 8 kHz, G.711 mu-law; resampled back to 16 kHz."""
     heard: Samples = soxr.resample(mulaw_decode(mulaw_encode(narrow(samples))), 8000, RATE)[: len(samples)]
     return heard
 
 
 def narrow(samples: Samples) -> Samples:
-    """300 to 3400 Hz at 8 kHz."""
+    """The band from 300 to 3400 Hz, at 8 kHz."""
     band = butter(4, [300, 3400], btype="bandpass", fs=RATE, output="sos")
     narrowed: Samples = soxr.resample(sosfilt(band, samples).astype(np.float32), RATE, 8000)
     return narrowed
 
 
 def _speech_power(samples: Samples) -> float:
-    """Mean power where somebody speaks: of the 10 ms blocks less than 30 dB below the loudest."""
+    """Mean power of the speech: of the 10 ms blocks that are less than 30 dB below the loudest block."""
     blocks = np.mean(np.square(samples[: len(samples) // 160 * 160].reshape(-1, 160), dtype=np.float64), axis=1)
     return float(np.mean(blocks[blocks > blocks.max() / 1000]))
 
 
 def with_noise(samples: Samples, noise: Samples, snr_db: float = SNR_DB) -> Samples:
-    """The sum, with the noise ``snr_db`` below the speech, turned down where it would clip."""
+    """Speech with noise whose power is ``snr_db`` below that of the speech, turned down where it would clip."""
     power = float(np.mean(np.square(noise, dtype=np.float64)))
     gain = np.sqrt(_speech_power(samples) / power / 10 ** (snr_db / 10))
-    mixed = samples + noise * np.float32(gain)
-    loudest = float(np.abs(mixed).max())
-    louder: Samples = (mixed * np.float32(min(1.0, 0.98 / loudest))).astype(np.float32)
-    return louder
+    return not_clipped(samples + noise * np.float32(gain))
+
+
+def not_clipped(samples: Samples) -> Samples:
+    """The same samples, scaled down as a whole where the loudest is above 0.98 of full scale."""
+    loudest = float(np.abs(samples).max(initial=0.0))
+    scaled: Samples = (samples * np.float32(min(1.0, 0.98 / loudest) if loudest else 1.0)).astype(np.float32)
+    return scaled
 
 
 def babble(name: str, lines: Sequence[Samples], length: int, voices: int = 6) -> Samples:
-    """Several lines of speech at once, without pauses, none of it understandable."""
+    """``voices`` sequences of all lines at once, each in an order of its own and without pauses."""
     level = [line / np.float32(np.sqrt(_speech_power(line))) for line in lines]
     mixed = np.zeros(length, np.float32)
     for voice in range(voices):
-        order = _seeded(f"{name}-babble-{voice}").permutation(len(level))
+        order = seeded(f"{name}-babble-{voice}").permutation(len(level))
         once = np.concatenate([level[place] for place in order])
         mixed += np.resize(once, length)
     return mixed
 
 
-# ----------------------------------------------------------------------------------------------------------- non-speech
-
-
 def nonspeech() -> Samples:
-    """Ten minutes in which nobody speaks."""
-    seed = _seeded("nonspeech")
+    """Ten minutes without speech: silence, a quiet line, a room, white noise, music, dialled keys, line tones."""
+    seed = seeded("nonspeech")
     parts = [
         np.zeros(60 * RATE, np.float32),
         _noise(seed, 60, FLOOR),
@@ -228,7 +231,7 @@ def _noise(seed: Generator, seconds: float, level: float) -> Samples:
 
 
 def room(seed: Generator, seconds: float) -> Samples:
-    """Low rumble, mains hum, fan hiss that comes and goes, and a knock or a click every few seconds."""
+    """Low rumble, mains hum, the changing hiss of a fan, and a knock or a click every 1.5 to 6 s."""
     count = round(seconds * RATE)
     t = np.arange(count) / RATE
     rumble = lfilter([1.0], [1.0, -0.995], seed.standard_normal(count)) * 0.0006
@@ -246,7 +249,7 @@ def room(seed: Generator, seconds: float) -> Samples:
 
 
 def music(seed: Generator, seconds: float) -> Samples:
-    """A melody over chords, with overtones and decay; no voice."""
+    """A melody with chords, of decaying tones with overtones."""
     count = round(seconds * RATE)
     total = np.zeros(count + 4 * RATE)
     scale = [0, 2, 4, 5, 7, 9, 11, 12]
@@ -269,7 +272,7 @@ def music(seed: Generator, seconds: float) -> Samples:
 
 
 def dtmf(seed: Generator, seconds: float) -> Samples:
-    """Dialled keys of 0.1 s, in bursts of four to eleven."""
+    """Dialled keys (DTMF) of 0.1 s in bursts of 4 to 11."""
     rows, columns = [697, 770, 852, 941], [1209, 1336, 1477]
     total = np.zeros(round(seconds * RATE), np.float32)
     t = np.arange(round(0.1 * RATE)) / RATE
@@ -284,7 +287,9 @@ def dtmf(seed: Generator, seconds: float) -> Samples:
 
 
 def rings(seconds: float) -> Samples:
-    """Line tones at 425 Hz (ringing 1 s of 5 s, then busy 0.4 s of 0.8 s) and an electronic bell of 20 Hz trills."""
+    """Line tones of 425 Hz (ringing, 1 s of every 5 s; then busy, 0.4 s of every 0.8 s) and an electronic bell that
+    alternates between two tones 20 times a second.
+    """
     third = round(seconds * RATE / 3)
     t = np.arange(third) / RATE
     tone = 0.25 * np.sin(2 * np.pi * 425 * t)
@@ -296,11 +301,8 @@ def rings(seconds: float) -> Samples:
     return total
 
 
-# --------------------------------------------------------------------------------------------------------------- output
-
-
 def write(folder: Path, name: str, samples: Samples, reference: Reference) -> None:
-    """NAME.flac and NAME.json."""
+    """Write NAME.flac (mono 16 kHz, 16 bits) and NAME.json into the folder, which is created where needed."""
     folder.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / f"{name}.flac", samples, RATE, subtype="PCM_16")
     (folder / f"{name}.json").write_text(json.dumps(reference, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -310,13 +312,13 @@ def write(folder: Path, name: str, samples: Samples, reference: Reference) -> No
 def write_with_variants(
     folder: Path, name: str, samples: Samples, reference: Reference, others: Sequence[Samples]
 ) -> None:
-    """The stream, as telephone, in white noise and in babble."""
+    """Write the stream plain, as ``-telephone``, in ``-white`` noise and in ``-babble`` made of the other lines."""
     write(folder, name, samples, reference)
     write(folder, f"{name}-telephone", telephone(samples), reference)
     write(
         folder,
         f"{name}-white",
-        with_noise(samples, _noise(_seeded(f"{name}-white"), len(samples) / RATE, 1)),
+        with_noise(samples, _noise(seeded(f"{name}-white"), len(samples) / RATE, 1)),
         reference,
     )
     write(folder, f"{name}-babble", with_noise(samples, babble(name, others, len(samples))), reference)
@@ -351,11 +353,10 @@ def main() -> None:
         write_with_variants(options.output, name, samples, reference, others)
     write(options.output, "nonspeech", nonspeech(), [])
     for path in options.also:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        mono = soxr.resample(samples.mean(axis=1), rate, RATE).astype(np.float32)
-        reference = [(word, end_s) for word, end_s in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))]
+        recording = read_recording(path)
+        reference = [(word.text, word.end_s) for word in recording.words]
         name = path.stem if path.stem != "stream" else path.parent.name
-        write_with_variants(options.output, name, mono, reference, others)
+        write_with_variants(options.output, name, read_samples(path), reference, others)
 
 
 if __name__ == "__main__":

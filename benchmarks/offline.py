@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.client import read_sound
-from benchmarks.live import read_reference
 from benchmarks.scoring import count_errors
+from benchmarks.speech import read_reference
 
 
 def transcribe(model: Any, path: Path, beams: int, language: str) -> tuple[str, float]:

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks.live import Meter, measure, read_reference, server_on_port
+from benchmarks.live import Meter, measure, server_on_port
 
 pytestmark = pytest.mark.anyio
 
@@ -100,10 +100,3 @@ async def test_a_run_prints_the_figures_of_all_sessions(tmp_path: Path) -> None:
     assert worst["peak_rss_mb"] is not None
     assert worst["peak_rss_mb"] > 20
     assert len((tmp_path / "snapshots.jsonl").read_text(encoding="utf-8").splitlines()) == 2
-
-
-def test_a_reference_is_words_with_ends(tmp_path: Path) -> None:
-    """The format that the streams are published in."""
-    path = tmp_path / "r.json"
-    path.write_text('[["раз", 1], ["два", 2.5]]', encoding="utf-8")
-    assert [(word.text, word.end_s) for word in read_reference(path)] == [("раз", 1.0), ("два", 2.5)]

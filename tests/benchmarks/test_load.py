@@ -13,7 +13,6 @@ import pytest
 from benchmarks.client import Sound
 from benchmarks.load import line, measure, merge, over, plot
 from benchmarks.scoring import TimedWord
-from benchmarks.speech import SLACK_S, cut
 from tests.server.scripted import Server, scripted_server
 
 WORDS = [TimedWord(word, 0.4 * (place + 1)) for place, word in enumerate(("раз", "два", "три", "четыре"))]
@@ -66,16 +65,3 @@ def test_the_plot_is_drawn_and_the_same_twice(tmp_path: Path) -> None:
         plot([result, json.loads(json.dumps({**result, "name": "b"}))], tmp_path / name, 3.0)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert "</svg>" in (tmp_path / "one.svg").read_text(encoding="utf-8")
-
-
-def test_speech_is_cut_in_a_pause() -> None:
-    """Not in a word, not longer than asked, and with the words that are in it."""
-    ends = [1.0, 1.5, 2.0, 4.5, 5.0, 9.0]
-    words = [TimedWord(str(end), end) for end in ends]
-    sound = Sound(np.zeros(160_000, np.int16), 16_000)
-    part, kept = cut(sound, words, 4.8)
-    assert part.seconds == pytest.approx(2.3)
-    assert [word.end_s for word in kept] == [1.0, 1.5, 2.0]
-    assert cut(sound, words, 20) == (sound, words)
-    with pytest.raises(ValueError, match=f"no word ends in the {SLACK_S:g} s before 0.5"):
-        cut(sound, words, 0.5)

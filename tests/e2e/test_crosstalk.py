@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.client import read_sound
-from benchmarks.live import read_reference
 from benchmarks.scoring import TimedWord, count_errors, normalise
+from benchmarks.speech import read_reference
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Partial
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word

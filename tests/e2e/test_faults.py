@@ -17,10 +17,10 @@ import pytest
 
 from benchmarks.client import Native, Recording, play, read_sound
 from benchmarks.faults import KINDS, changes, difference, plan, run_with_faults
-from benchmarks.live import read_reference
 from benchmarks.proxy import proxy_to
 from benchmarks.scoring import count_retracted, score
 from benchmarks.serving import Server, free_port, running_server
+from benchmarks.speech import read_reference
 from tests.e2e.scripted_app import SCRIPT, SLOW_S, said, speech
 from tests.server.scripted import scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine

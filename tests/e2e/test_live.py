@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.client import Native, Recording, Sound, play, read_sound
-from benchmarks.live import read_reference
 from benchmarks.material import room
 from benchmarks.scoring import TimedWord, score
 from benchmarks.serving import Server, running_server
+from benchmarks.speech import read_reference
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.slow]
 

@@ -12,9 +12,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from benchmarks.client import Native, Recording, StreamFailed, play, read_sound
-from benchmarks.live import read_reference
 from benchmarks.scoring import score
 from benchmarks.serving import Server, running_server
+from benchmarks.speech import read_reference
 from tests.server.scripted import LOUD, QUIET, scripted_server, told
 from whisperlivekit.core.commands import Start
 from whisperlivekit.core.hypothesis import Hypothesis, Word
