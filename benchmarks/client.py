@@ -1,7 +1,8 @@
-"""A streaming client that records what a user would have seen, and when.
+"""A streaming client that records which text a user would have seen, and when.
 
-What differs between servers is a `Dialect`, which does no IO; `play` drives any of them in real time or as fast as
-the server takes the audio. Our own dialect also continues a stream whose connection was lost.
+A ``Dialect`` is the protocol of one server; it does no IO. ``play`` runs a stream with any dialect, at a multiple of
+real time or as fast as the server accepts the audio. Where the dialect can resume a stream, ``play`` reconnects after a
+lost connection. All times are in seconds.
 """
 
 import asyncio
@@ -24,18 +25,18 @@ from benchmarks.scoring import Snapshot
 Message = str | bytes
 
 SERVER_RATE = 16_000
-"""Samples a second in which our server counts positions."""
+"""Our server counts positions in samples at this rate, whatever the rate of the audio."""
 MILLISECOND = SERVER_RATE // 1000
-CONTEXT = 500
-"""Characters of earlier text that go with a resumed stream. Source: docs/protocol.md."""
 BACKLOG_S = 600.0
-"""Audio that a client keeps for a connection that may come back; an older part of a longer outage is lost."""
+"""Length of the audio that a client keeps during an outage, as the page does. Older audio is lost."""
 RETRIED = frozenset({"shutting_down", "server_full", "model_unavailable", "decode_failed", "internal_error"})
-"""Errors after which the same stream may go on elsewhere. Source: docs/protocol.md."""
+"""Error codes after which a client may resume the stream on a new connection. Source: docs/protocol.md."""
 
 
 class StreamFailed(Exception):
-    """The server refused or gave up the stream; ``code`` is the protocol's error code or the close code."""
+    """The server refused or ended the stream. ``code`` is the protocol's error code, the WebSocket's close code or the
+    HTTP status.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -44,7 +45,7 @@ class StreamFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What is played: one channel of 16-bit samples."""
+    """The audio to play: one channel of 16-bit samples."""
 
     samples: NDArray[np.int16]
     rate: int
@@ -55,7 +56,7 @@ class Sound:
 
 
 def read_sound(path: Path) -> Sound:
-    """Any file that libsndfile reads, mixed down to one channel."""
+    """Read any file that libsndfile reads, mixed down to one channel, at the file's own rate."""
     samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
     mono: NDArray[np.int16] = samples.mean(axis=1).astype(np.int16)
     return Sound(mono, int(rate))
@@ -63,18 +64,18 @@ def read_sound(path: Path) -> Sound:
 
 @dataclass(slots=True)
 class Recording:
-    """What one session saw; times in seconds since the first audio byte was sent."""
+    """What one session received. Times are in seconds since the first audio byte was sent."""
 
     snapshots: list[Snapshot] = field(default_factory=list)
     """One for each change of the text."""
     events: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     """Every JSON message of the server, on all connections."""
     finished_s: float = 0.0
-    """When the server said that everything was done."""
+    """When the server reported the end of the stream."""
     losses: list[tuple[float, str]] = field(default_factory=list)
-    """When a connection was lost, and the close code or error code it was lost with."""
+    """The time of each lost connection, with its close code or error code."""
     began: float = 0.0
-    """When the first audio was sent, on the event loop's clock."""
+    """When the first audio byte was sent, on the event loop's clock."""
 
     @property
     def committed(self) -> str:
@@ -85,47 +86,51 @@ class Recording:
 
 
 class Dialect(Protocol):
-    """One server's way of speaking, for one stream."""
+    """The protocol of one server, for one stream."""
 
     committed: str
     partial: str
     ready: bool
-    """Audio may be sent on this connection."""
+    """The server accepts audio on this connection."""
     over: bool
-    """Everything was received."""
+    """The stream has ended and everything was received."""
 
     def opening(self) -> Sequence[Message]:
-        """What to send when a connection opens, the first one or a later one."""
+        """The messages to send when a connection has opened, the first one or a later one."""
         ...
 
     def position_s(self) -> float | None:
-        """From where in the stream audio goes on after a lost connection; None: this server cannot."""
+        """The position in the stream from which to send audio after a lost connection; None: streams cannot resume."""
         ...
 
     def skip_to(self, position_s: float) -> dict[str, Any] | None:
-        """The audio before it is not there any more; the gap this makes, as an event. Only where it can resume."""
+        """Drop the audio before ``position_s``, which the client no longer has.
+
+        Returns:
+            The gap in the transcript as an event, or None where nothing is missing.
+        """
         ...
 
     def audio(self, samples: NDArray[np.int16]) -> Message: ...
 
     def closing(self) -> Sequence[Message]:
-        """What to send after the last audio."""
+        """The messages to send after the last audio."""
         ...
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Takes a message of the server.
+        """Process a message from the server.
 
         Raises:
-            StreamFailed: it is an error.
+            StreamFailed: the message reports an error, or breaks the protocol.
         """
         ...
 
 
 class Native:
-    """Our protocol, see docs/protocol.md."""
+    """Our own protocol, described in docs/protocol.md."""
 
     def __init__(self, rate: int, **options: Any) -> None:
-        """``options``: further fields of ``start``; ``encoding`` may be "mulaw"."""
+        """``rate``: of the audio, in Hz. ``options``: further fields of ``start``; ``encoding`` may be "mulaw"."""
         self.committed = ""
         self.partial = ""
         self.ready = False
@@ -135,19 +140,15 @@ class Native:
         self._options = {"encoding": "pcm_s16le", "sample_rate": rate, **options}
         self._session: str | None = None
         self._words: list[dict[str, Any]] = []
-        self._context = ""
 
     def opening(self) -> Sequence[Message]:
         self.ready = False
         start: dict[str, Any] = {"type": "start", **self._options}
-        if self._session is not None:
+        if self._session is not None or self.kept_from:
             self.partial = ""
-            start["resume"] = {
-                "session": self._session,
-                "position": self.kept_from,
-                "words": self._words,
-                "context": self._context,
-            }
+            start["resume"] = {"position": self.kept_from, "words": self._words}
+            if self._session is not None:
+                start["resume"]["session"] = self._session
         return [json.dumps(start, ensure_ascii=False)]
 
     def position_s(self) -> float | None:
@@ -158,7 +159,6 @@ class Native:
         if position <= self.kept_from:
             return None
         start = max(self.kept_from / SERVER_RATE, self._words[-1]["end"] if self._words else 0.0)
-        self._session = self._session or "unknown"
         self._forget_before(position)
         gap = {"type": "gap", "start": start, "end": position_s, "reason": "resume_lost", "kept_from": position}
         return gap if start < position_s else None
@@ -194,15 +194,15 @@ class Native:
 
     def _forget_before(self, position: int) -> None:
         if position < self.kept_from:
-            raise StreamFailed("protocol", f"kept_from went back from {self.kept_from} to {position}")
+            raise StreamFailed("protocol", f"kept_from is {position}, expected at least {self.kept_from} as before")
         self.kept_from = position
-        # Times are told in milliseconds: a word that ends there may seem to end half of one later.
+        # Word times are rounded to milliseconds: a word that ends at the position may seem to end 0.5 ms after it.
         while self._words and round(self._words[0]["end"] * SERVER_RATE) <= position + MILLISECOND // 2:
-            self._context = (self._context + self._words.pop(0)["text"])[-CONTEXT:]
+            self._words.pop(0)
 
 
 def _with_spaces(text: str, words: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The words with the spaces that stand before them in the text."""
+    """The words, each with the spaces that precede it in the text."""
     spaced = []
     at = 0
     for word in words:
@@ -265,18 +265,27 @@ async def play(
     patience_s: float = 120.0,
     on_connection: Callable[[int], None] | None = None,
 ) -> Recording:
-    """Plays the sound to the server and records what comes back.
+    """Play the sound to the server and record the answers.
 
-    Each chunk is sent at its own time counted from the first one, so that a late one does not delay the rest.
+    Each chunk has a time of its own, counted from the first one, so a chunk that is sent late does not delay the rest.
 
-    ``pace`` is in times real time; None sends as fast as the server takes it. A lost connection is replaced up to
-    ``reconnections`` times, where the dialect can resume: attempts go on, with growing and spread waits, until
-    ``outage_s`` after the loss. ``ping_s``: ping this often, and give a connection up that does not answer for as long;
-    None: never. ``patience_s`` is how long to wait for the server's next message once all audio is sent.
-    ``on_connection`` is told the local port of each connection, by which the server's process can be found.
+    Args:
+        url: of the WebSocket.
+        dialect: the server's protocol; a new object for each stream.
+        sound: the audio.
+        pace: 1 is real time; None sends as fast as the server accepts.
+        chunk_s: length of the audio in one message.
+        reconnections: how many lost connections to replace, where the dialect can resume.
+        outage_s: how long to try after each loss, with growing random waits.
+        backlog_s: length of the audio that is kept for a resumed stream.
+        ping_s: interval of pings, and how long to wait for the answer to one; None: websockets' default interval, and
+            no limit.
+        patience_s: how long to wait for the next message once all audio is sent.
+        on_connection: called with the local port of each connection, by which the server's process can be found.
 
     Raises:
-        StreamFailed: refused, given up, or not over in time.
+        StreamFailed: the server refused or ended the stream, the connection was lost for good, or the server sent
+            nothing for ``patience_s``.
     """
     stream = _Stream(dialect, sound, pace, chunk_s, backlog_s)
     loop = asyncio.get_running_loop()
@@ -299,33 +308,33 @@ async def play(
                 await stream.run(socket, patience_s)
                 return stream.recording
         except (ConnectionClosed, InvalidMessage, InvalidStatus, OSError, TimeoutError, StreamFailed) as error:
-            failure = _told(error)
+            failure = _failure(error)
             if dialect.ready:
                 losses += 1
                 attempt = 0
                 give_up = loop.time() + outage_s
                 stream.recording.losses.append((stream.now(), failure.code))
-            hopeless = not _may_pass(error) or dialect.position_s() is None
-            if hopeless or not reconnections or losses > reconnections or loop.time() > give_up:
+            final = not _is_temporary(error) or dialect.position_s() is None
+            if final or not reconnections or losses > reconnections or loop.time() > give_up:
                 raise failure from error
         await asyncio.sleep(_delay_s(failure.code, attempt))
         attempt += 1
 
 
-def _told(error: Exception) -> StreamFailed:
+def _failure(error: Exception) -> StreamFailed:
     match error:
         case StreamFailed():
             return error
         case ConnectionClosed(rcvd=close):
-            return StreamFailed(str(close.code if close else 1006), "connection lost before the end")
+            return StreamFailed(str(close.code if close else 1006), "the connection was lost before the end")
         case InvalidStatus(response=response):
             return StreamFailed(str(response.status_code), "refused")
         case _:
             return StreamFailed("no_server", str(error) or type(error).__name__)
 
 
-def _may_pass(error: Exception) -> bool:
-    """The same stream may go on over another connection."""
+def _is_temporary(error: Exception) -> bool:
+    """Whether the same stream may succeed on a new connection."""
     match error:
         case StreamFailed(code=code):
             return code in RETRIED
@@ -338,7 +347,10 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _delay_s(code: str, attempt: int) -> float:
-    """As the page waits: growing, and spread, so that the clients of a server that comes back do not come at once."""
+    """The wait before the next attempt, as the page has it.
+
+    It grows, and is random, so that the clients of a restarted server do not all connect at the same moment.
+    """
     spread = random.random()
     if attempt == 0 and code in {"shutting_down", "1012"}:
         return spread * 0.5
@@ -361,11 +373,11 @@ class _Stream:
         return 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
 
     async def run(self, socket: ClientConnection, patience_s: float) -> None:
-        """One connection, from the start or where the last one was lost.
+        """Run one connection, from the beginning or from where the previous one was lost.
 
         Raises:
-            ConnectionClosed: it is lost too.
-            StreamFailed: the server said so, or says nothing.
+            ConnectionClosed: the connection was lost.
+            StreamFailed: the server sent an error, or nothing in time.
         """
         if self._pace is not None:
             spoken_s = min(self.now() * self._pace, self._sound.seconds)
@@ -380,7 +392,7 @@ class _Stream:
             await self._receive(socket, sender, patience_s)
         finally:
             sender.cancel()
-            # Its failure is the receiver's too: both see the lost connection, and the receiver tells of it.
+            # A lost connection fails the sender and the receiver alike; the receiver reports it.
             await asyncio.gather(sender, return_exceptions=True)
 
     async def _receive(self, socket: ClientConnection, sender: asyncio.Task[None], patience_s: float) -> None:
@@ -394,7 +406,7 @@ class _Stream:
             try:
                 self._take(await asyncio.wait_for(receiving, patience_s))
             except TimeoutError:
-                raise StreamFailed("timed_out", f"nothing came for {patience_s} s after the last audio") from None
+                raise StreamFailed("timed_out", f"the server sent nothing for {patience_s} s") from None
         self.recording.finished_s = self.now()
 
     async def _send(self, socket: ClientConnection) -> None:
@@ -409,7 +421,7 @@ class _Stream:
                     await asyncio.sleep(wait_s)
             await socket.send(self._dialect.audio(self._sound.samples[at : at + self._chunk]))
         if self._pace is not None:
-            # The last chunk's audio is over only when it has been spoken.
+            # A live source knows that the audio has ended only when its last sample has been recorded.
             await asyncio.sleep(max(0.0, self._began + self._sound.seconds / self._pace - loop.time()))
         for message in self._dialect.closing():
             await socket.send(message)

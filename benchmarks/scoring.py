@@ -1,7 +1,7 @@
-"""How a live transcript is scored against words with known ends: errors, latency, and whether committed text held.
+"""Scores a live transcript against words with known end times: word errors, latency, retracted words.
 
-A transcript in time is a list of snapshots. Texts are compared lower-case, with ``ё`` as ``е`` and without punctuation;
-unless said otherwise numbers are spelt out on both sides, so that "1" and "один" are the same word.
+A live transcript is a list of snapshots. Before texts are compared they are converted to lower case, ``ё`` to ``е`` and
+punctuation to spaces. Unless ``spell`` is false, numbers are spelt out on both sides, so "1" and "один" are equal.
 """
 
 import re
@@ -15,7 +15,7 @@ from num2words import num2words
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _LONGEST_NUMBER = 12
-"""Digits; a longer run is an identifier, read digit by digit."""
+"""In digits. A longer run of digits is taken for an identifier and read digit by digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class TimedWord:
 
     text: str
     end_s: float
-    """When it ends in the stream."""
+    """When it ends, in seconds from the beginning of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a client could show at one moment."""
+    """The text that a client could show at one moment."""
 
     t: float
     """Seconds since the first audio byte was sent."""
@@ -47,18 +47,32 @@ class Errors:
     insertions: int
 
     @property
+    def all(self) -> int:
+        """The number of errors of any kind."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
     def wer(self) -> float:
-        """Word error rate. An empty reference counts as one word, so that invented text is not free."""
-        return (self.substitutions + self.deletions + self.insertions) / max(1, self.reference_words)
+        """Word error rate. An empty reference counts as one word, so that text without speech is not free of errors."""
+        return self.all / max(1, self.reference_words)
+
+    def __add__(self, other: "Errors") -> "Errors":
+        """The errors of two texts together."""
+        return Errors(
+            self.reference_words + other.reference_words,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One session's figures; times in seconds, None where no word was right."""
+    """The figures of one session. Times are in seconds, and None where no word is correct."""
 
     wer: float
     wer_raw: float
-    """With digits as they stand."""
+    """WER with digits as they are."""
     substitutions: int
     deletions: int
     insertions: int
@@ -67,11 +81,11 @@ class Score:
     partial_p50_s: float | None
     partial_p95_s: float | None
     retracted: int
-    """Committed words that later changed or vanished."""
+    """Committed words that later changed or disappeared."""
 
 
 def normalise(text: str) -> list[str]:
-    """The words of a text: lower case, ``ё`` as ``е``, punctuation as spaces."""
+    """The words of a text in lower case, with ``ё`` as ``е`` and without punctuation."""
     return _NOT_WORD.sub(" ", text.lower().replace("ё", "е")).split()
 
 
@@ -86,7 +100,7 @@ def _spell(digits: str) -> tuple[str, ...]:
 
 
 def spell_numbers(words: Sequence[str]) -> list[str]:
-    """The same words with each run of digits as Russian cardinal words."""
+    """The words, with each run of digits replaced by Russian cardinal numbers; leading zeros are read one by one."""
     spelt: list[str] = []
     for word in words:
         spelt += _spell(word) if word.isascii() and word.isdigit() else (word,)
@@ -97,18 +111,36 @@ def _spoken(text: str) -> list[str]:
     return spell_numbers(normalise(text))
 
 
+def _alignment(reference: Sequence[str], hypothesis: Sequence[str]) -> list[jiwer.AlignmentChunk]:
+    """The alignment with the fewest errors, from left to right; both sides must have words."""
+    return list(jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0])
+
+
 def _aligned(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[Errors, list[tuple[int, int]]]:
-    """Errors of the best alignment, and which reference word is which hypothesis word where they are equal."""
+    """The errors, and the indices (reference, hypothesis) of the words that are equal."""
     if not reference or not hypothesis:
         return Errors(len(reference), 0, len(reference), len(hypothesis)), []
-    output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-    hits = [
-        (chunk.ref_start_idx + offset, chunk.hyp_start_idx + offset)
-        for chunk in output.alignments[0]
-        if chunk.type == "equal"
-        for offset in range(chunk.ref_end_idx - chunk.ref_start_idx)
-    ]
-    return Errors(len(reference), output.substitutions, output.deletions, output.insertions), hits
+    errors = Errors(len(reference), 0, 0, 0)
+    hits: list[tuple[int, int]] = []
+    for chunk in _alignment(reference, hypothesis):
+        errors += _chunk_errors(chunk)
+        if chunk.type == "equal":
+            length = chunk.ref_end_idx - chunk.ref_start_idx
+            hits += [(chunk.ref_start_idx + offset, chunk.hyp_start_idx + offset) for offset in range(length)]
+    return errors, hits
+
+
+def _chunk_errors(chunk: jiwer.AlignmentChunk) -> Errors:
+    """The errors of one part of an alignment, without its reference words."""
+    match chunk.type:
+        case "substitute":
+            return Errors(0, chunk.ref_end_idx - chunk.ref_start_idx, 0, 0)
+        case "delete":
+            return Errors(0, 0, chunk.ref_end_idx - chunk.ref_start_idx, 0)
+        case "insert":
+            return Errors(0, 0, 0, chunk.hyp_end_idx - chunk.hyp_start_idx)
+        case _:
+            return Errors(0, 0, 0, 0)
 
 
 def count_errors(reference: Sequence[str], text: str, *, spell: bool = True) -> Errors:
@@ -118,8 +150,36 @@ def count_errors(reference: Sequence[str], text: str, *, spell: bool = True) -> 
     return _aligned(list(reference), normalise(text))[0]
 
 
+def errors_by_part(reference: Sequence[str], parts: Sequence[int], text: str) -> list[Errors]:
+    """The word errors of ``text``, divided among parts of the reference.
+
+    ``parts``: for each reference word the number of its part, from 0 without gaps and in ascending order. An inserted
+    word counts in the part of the reference word before it. Without reference words everything is in one part. The sum
+    of the parts is ``count_errors(reference, text)``.
+    """
+    words: list[str] = []
+    part_of: list[int] = []
+    for word, part in zip(reference, parts, strict=True):
+        spoken = spell_numbers([word])
+        words += spoken
+        part_of += [part] * len(spoken)
+    heard = _spoken(text)
+    if not words:
+        return [Errors(0, 0, 0, len(heard))]
+    found = [Errors(part_of.count(part), 0, 0, 0) for part in range(part_of[-1] + 1)]
+    if not heard:
+        return [Errors(part.reference_words, 0, part.reference_words, 0) for part in found]
+    for chunk in _alignment(words, heard):
+        if chunk.type == "insert":
+            found[part_of[max(0, chunk.ref_start_idx - 1)]] += _chunk_errors(chunk)
+        elif chunk.type != "equal":
+            for part in part_of[chunk.ref_start_idx : chunk.ref_end_idx]:
+                found[part] += Errors(0, 1, 0, 0) if chunk.type == "substitute" else Errors(0, 0, 1, 0)
+    return found
+
+
 def count_retracted(snapshots: Sequence[Snapshot]) -> int:
-    """Committed words that are not in the next committed text at their place in the order of words."""
+    """The number of committed words that are missing or different in the next committed text."""
     retracted = 0
     before: list[str] = []
     for snapshot in snapshots:
@@ -131,7 +191,7 @@ def count_retracted(snapshots: Sequence[Snapshot]) -> int:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value that ``share`` of all values do not exceed, linear between neighbours; None for no values."""
+    """The value that a ``share`` of all values do not exceed, interpolated linearly; None where there are no values."""
     if not values:
         return None
     ordered = sorted(values)
@@ -144,7 +204,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 def _latencies(
     hits: Sequence[tuple[int, int]], ends: Sequence[float], final: Sequence[str], snapshots: Sequence[Snapshot]
 ) -> tuple[list[float], list[float]]:
-    """Commit and partial latency of each right word. Its place is its index among all words of the text."""
+    """The commit and the partial latency of each correct word. A word's place is its index in the text."""
     settled: list[float | None] = [None] * len(final)
     shown: list[float | None] = [None] * len(final)
     for snapshot in snapshots:
@@ -170,9 +230,10 @@ def _latencies(
 def score(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> Score:
     """The figures of one session.
 
-    The last committed text is compared with the reference. A word's commit latency is the first time from which it
-    stands at its place in every later committed text, minus its end; its partial latency is the first time it is shown
-    at its place at all. Only words that are right in the end have a latency.
+    The last committed text is compared with the reference. A word's commit latency is the first time from which it is
+    at its place in every later committed text, minus the time at which it ends. Its partial latency is the first time
+    at which it is shown at its place at all, minus the time at which it ends. Only words that are correct in the last
+    text have a latency.
     """
     words: list[str] = []
     ends: list[float] = []
@@ -199,9 +260,9 @@ def score(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> Scor
 
 
 def summarise(sessions: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
-    """The worst (largest) and the median of each figure over the sessions; all figures are the better the smaller.
+    """The worst and the median of each figure over the sessions. The worst is the largest: smaller is better for all.
 
-    A session without a figure (no word was right) makes the worst None: there is nothing to be proud of.
+    Where a session lacks a figure, because no word is correct, the worst is None and the median is that of the others.
     """
     worst: dict[str, float | None] = {}
     median: dict[str, float | None] = {}
