@@ -9,8 +9,8 @@ import os
 import sys
 from types import TracebackType
 
-INSTALL = "bash install.sh test"
-"""Installs what the benchmarks need, then runs the tests."""
+INSTALL = "bash install.sh bench"
+"""Installs the libraries that the benchmarks need."""
 
 # Libraries read these variables when they are first imported.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

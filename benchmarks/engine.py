@@ -1,12 +1,17 @@
-"""Compare decode and commit policies without a socket, on a simulated clock that counts compute time.
+"""Compares decode and commit policies without a socket, on a simulated clock that counts compute time.
 
-``python -m benchmarks.engine --stream A.flac=A.json [...] [--set step_s=0.5,0.75 --set frame_threshold=15,25]``
+    python -m benchmarks.engine --stream A.flac=A.json [...] [--set step_s=0.5,0.75 --set frame_threshold=15,25]
+    python -m benchmarks.engine --group 'read=speech/read_*.flac' --group 'phone=speech/phone/*.flac' --decode-s 0.16
 
-Audio arrives in 40 ms chunks at exactly 1x. A decode that starts at t ends at t plus the CPU time that it really
-took, so one stream plays as it would on a machine with one core to spare, in a fraction of the time. With
-``--decode-s`` every decode takes that long instead: two runs of the same settings are then the same, whatever else
-the machine does. Every combination of ``--set`` values is one row of the table; fields of SessionConfig and module
-constants of the engine and the core (``whisper.PADDING_S``) can be set.
+On the simulated clock, audio arrives in 40 ms chunks at exactly 1x. A decode that starts at t ends at t plus the CPU
+time that it really took. So a stream behaves as on a machine with one free core, and takes a fraction of the time. With
+``--decode-s`` every decode takes that long on the clock, so that two runs with the same settings give the same figures,
+whatever else the machine does.
+
+Every combination of ``--set`` values is one row of the table. The settings are fields of SessionConfig and module
+constants of the engine and the core (``whisper.PADDING_S``). Latencies are in seconds, WER in errors per reference
+word, ``CPU/s`` in CPU seconds of decoding per second of audio. With ``--group`` a table of the groups follows (see
+``benchmarks.groups``).
 """
 
 import argparse
@@ -21,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from benchmarks.groups import group_rows, table
 from benchmarks.scoring import Snapshot, TimedWord, score
+from benchmarks.speech import Speech, add_group_option, read_groups, read_recording, read_samples
 from whisperlivekit.core import commit, gate, session
 from whisperlivekit.core.commands import Start
 from whisperlivekit.core.events import Committed, Event, Partial, UtteranceEnded
@@ -40,18 +46,18 @@ MODULES: dict[str, Any] = {"whisper": whisper, "session": session, "gate": gate,
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stream:
-    """One recording with its reference."""
+    """A recording with its speech probabilities and reference words."""
 
     name: str
     samples: NDArray[np.float32]
     speech: NDArray[np.float32]
-    """Speech probability of each window, computed once for all runs."""
+    """Speech probability of each window of 512 samples, computed once for all runs."""
     words: tuple[TimedWord, ...]
 
 
 @dataclasses.dataclass(slots=True)
 class Transcript:
-    """What a client sees, with the moments."""
+    """The text that a client sees, with the times of its changes."""
 
     committed: str = ""
     partial: str = ""
@@ -75,9 +81,12 @@ class Transcript:
 def play(
     stream: Stream, model: WhisperModel, config: SessionConfig, decode_s: float | None = None
 ) -> tuple[Transcript, float, int]:
-    """The transcript in time, the CPU seconds of decoding, and the number of decodes.
+    """Play a stream to its end.
 
-    ``decode_s``: what each decode takes on the simulated clock instead of its CPU time.
+    ``decode_s``: duration of each decode on the simulated clock, instead of its CPU time.
+
+    Returns:
+        The transcript with its times, the CPU seconds of all decodes, and the number of decodes.
     """
     core = Session(config, Start())
     transcript = Transcript()
@@ -114,7 +123,7 @@ def play(
             if position == len(stream.samples):
                 core.receive_stop()
         else:
-            raise RuntimeError("the session waits for nothing")
+            raise RuntimeError("the session is not finished, but no audio and no decode is pending")
         if answer is not None and answer[0] <= now:
             answer = None
         transcript.apply(core.events(), now)
@@ -123,22 +132,15 @@ def play(
     return transcript, cpu, decodes
 
 
-def load_stream(name: str, audio: Path, reference: Path, vad: silero.SileroModel) -> Stream:
-    """A stream with its speech probabilities.
-
-    Raises:
-        SystemExit: the audio is not at 16 kHz.
-    """
-    samples, rate = soundfile.read(audio, dtype="float32")
-    if rate != SAMPLE_RATE:
-        raise SystemExit(f"{audio} has {rate} Hz, expected {SAMPLE_RATE}")
-    words = json.loads(reference.read_text())
-    words = words["words"] if isinstance(words, dict) else words
+def stream_of(recording: Speech, vad: silero.SileroModel) -> Stream:
+    """Read a recording's audio and compute its speech probabilities."""
+    samples = read_samples(recording.audio)
     speech = asyncio.run(silero.SileroDetector(vad).feed(samples))
-    return Stream(name, samples, speech, tuple(TimedWord(text, end) for text, end in words))
+    return Stream(recording.name, samples, speech, recording.words)
 
 
 def combinations(settings: list[str]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of ``NAME=VALUE[,VALUE...]``; values are JSON."""
     names = [setting.partition("=")[0] for setting in settings]
     values = [[json.loads(value) for value in setting.partition("=")[2].split(",")] for setting in settings]
     for combination in itertools.product(*values):
@@ -148,16 +150,20 @@ def combinations(settings: list[str]) -> Iterator[dict[str, Any]]:
 def run(
     streams: list[Stream], model: WhisperModel, chosen: dict[str, Any], decode_s: float | None = None
 ) -> dict[str, Any]:
-    """One row: the mean over the streams."""
+    """One row of the table: the means over the streams with the chosen settings.
+
+    Raises:
+        SystemExit: a chosen setting does not exist.
+    """
     fields = {field.name for field in dataclasses.fields(SessionConfig)}
     for name, value in chosen.items():
         module, _, constant = name.partition(".")
         if module in MODULES:
             if not hasattr(MODULES[module], constant):
-                raise SystemExit(f"{name} is not a constant of {module}")
+                raise SystemExit(f"--set has {name}, expected a constant of {module}")
             setattr(MODULES[module], constant, value)
         elif name not in fields:
-            raise SystemExit(f"unknown setting {name}: expected one of {sorted(fields)} or MODULE.CONSTANT")
+            raise SystemExit(f"--set has {name}, expected one of {sorted(fields)} or MODULE.CONSTANT")
     config = SessionConfig(**{name: value for name, value in chosen.items() if name in fields})
     rows = []
     for stream in streams:
@@ -172,38 +178,43 @@ def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/whisper/base"))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--beams", type=int, default=3)
-    parser.add_argument("--stream", action="append", default=[], metavar="AUDIO=REFERENCE")
+    parser.add_argument("--threads", type=int, default=1, help="of one decode")
+    parser.add_argument("--beams", type=int, default=3, help="as WLK_BEAMS")
+    parser.add_argument("--stream", action="append", default=[], metavar="AUDIO[=REFERENCE]")
+    add_group_option(parser)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,VALUE...]")
-    parser.add_argument("--decode-s", type=float, help="what a decode takes on the clock; without it, its CPU time")
+    parser.add_argument("--decode-s", type=float, help="duration of a decode on the clock; default: its CPU time")
     parser.add_argument("--text", action="store_true", help="print the transcripts too")
     parser.add_argument("--json", type=Path, help="write all results here")
     parser.add_argument("--plot", type=Path, help="draw WER over commit latency, one point a row, into this SVG or PNG")
-    parser.add_argument("--results", type=Path, help="measure nothing: draw these, as --json wrote them")
+    parser.add_argument("--results", type=Path, help="measure nothing, and draw these results of an earlier --json")
     arguments = parser.parse_args()
     if arguments.results:
         if not arguments.plot:
             parser.error("expected --plot with --results")
         plot(json.loads(arguments.results.read_text()), arguments.plot)
         return
-    if not arguments.stream:
-        parser.error("expected at least one --stream")
-    memory.limit()
-    vad = silero.SileroModel()
-    streams = []
+    recordings = []
     for pair in arguments.stream:
         audio, _, reference = pair.partition("=")
-        path = Path(audio)
-        streams.append(load_stream(path.stem, path, Path(reference or path.with_suffix(".json")), vad))
+        recordings.append(read_recording(Path(audio), "", Path(reference) if reference else None))
+    recordings += read_groups(arguments.group)
+    if not recordings:
+        parser.error("expected at least one --stream or --group")
+    memory.limit()
+    vad = silero.SileroModel()
+    streams = [stream_of(recording, vad) for recording in recordings]
     config = EngineConfig(arguments.model, "cpu", threads=arguments.threads, beams=arguments.beams)
     model = WhisperModel(config)
     results = []
     print("  WER  | commit p50/p95 | partial p50/p95 | retr | CPU/s | decodes/s | settings")
     for chosen in combinations(arguments.set):
         result = run(streams, model, chosen, arguments.decode_s)
+        texts = zip(recordings, (row["text"] for row in result["streams"]), strict=True)
+        groups = group_rows((recording, text) for recording, text in texts if recording.group)
+        result["groups"] = [row.rounded() for row in groups]
         results.append(result)
         for row in [result] if len(streams) == 1 else [*result["streams"], result]:
             print(
@@ -215,6 +226,8 @@ def main() -> None:
         if arguments.text:
             for row in result["streams"]:
                 print(row["stream"], row["text"])
+        if groups:
+            print(f"\n{table(groups)}\n", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, ensure_ascii=False, indent=1))
     if arguments.plot:
@@ -222,7 +235,7 @@ def main() -> None:
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """The frontier: each row a point, its area the CPU seconds a second of audio costs."""
+    """Draw WER over commit latency: a point for each row, whose area is the CPU time per second of audio."""
     import matplotlib as mpl
 
     mpl.use("Agg")

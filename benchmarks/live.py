@@ -1,10 +1,16 @@
 """Plays audio to a running server at exactly 1x and prints accuracy, latency and cost.
 
     python -m benchmarks.live --url ws://127.0.0.1:8000/ws --audio A.flac --reference R.json --sessions 4 --json
+    python -m benchmarks.live --group 'read=speech/read_*.flac' --group 'phone=speech/phone/*.flac' --sessions 2
 
-Prints ``{"worst": {...}, "median": {...}}`` over the sessions. Times are in seconds and count from the first audio
-byte sent; ``cpu_s_per_audio_s`` and ``peak_rss_mb`` are of the server's whole process tree, from the first session's
-start until the last one is done, and need the server to run on this machine.
+With ``--audio``, that recording is played in ``--sessions`` sessions at the same time. With ``--group``, each recording
+is played once, ``--sessions`` of them at the same time, and the word error rate of each group is printed with its
+interval (see ``benchmarks.groups``).
+
+Prints the worst and the median over the sessions: with ``--json`` ``{"worst": {...}, "median": {...}}``, and "groups"
+where there are some. Times are in seconds, counted from the first audio byte sent. ``cpu_s_per_audio_s`` and
+``peak_rss_mb`` are those of the server's whole process tree from the start of the first session to the end of the last.
+They need the server to run on this machine.
 """
 
 import argparse
@@ -12,14 +18,17 @@ import asyncio
 import json
 import sys
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from benchmarks.client import Dialect, Native, Recording, Sound, WhisperLiveKit, play, read_sound
+from benchmarks.groups import GroupRow, group_rows, table
 from benchmarks.scoring import TimedWord, score, summarise
-from benchmarks.speech import read_reference
+from benchmarks.speech import add_group_option, read_groups, read_recording
 
 RSS_EVERY_S = 0.2
 
@@ -36,7 +45,7 @@ class Meter:
         self._before = dict(self._spent)
 
     def look(self) -> None:
-        """Takes down what the tree has spent so far and what it holds now."""
+        """Record the CPU time that the processes have used so far, and the memory that they have now."""
         rss = 0
         for process in [self._root, *self._root.children(recursive=True)]:
             try:
@@ -50,11 +59,11 @@ class Meter:
 
     @property
     def cpu_s(self) -> float:
-        """Since the meter was made. What a process spent after the last look at it and before it ended is lost."""
+        """CPU time since the meter was made, without what a process used between the last ``look`` and its end."""
         return sum(spent - self._before.get(process, 0.0) for process, spent in self._spent.items())
 
     async def watch(self) -> None:
-        """Looks again and again until cancelled."""
+        """Call ``look`` every ``RSS_EVERY_S`` until cancelled."""
         try:
             while True:
                 self.look()
@@ -64,7 +73,7 @@ class Meter:
 
 
 def server_on_port(port: int) -> int | None:
-    """The topmost process that listens on the port, on this machine; None where there is none to be seen."""
+    """The topmost process on this machine that listens on the port; None where there is none, or it is not visible."""
     listening = {
         connection.pid
         for connection in psutil.net_connections("tcp")
@@ -76,36 +85,42 @@ def server_on_port(port: int) -> int | None:
     return None
 
 
-def figures(recording: Recording, reference: list[TimedWord], sound: Sound) -> dict[str, float | None]:
-    """One session's figures; ``end_lag_s`` is from the end of the audio until the server was done."""
+def figures(recording: Recording, reference: Sequence[TimedWord], sound: Sound) -> dict[str, float | None]:
+    """The figures of one session. ``end_lag_s`` is the time from the end of the audio until the server had finished."""
     return {**asdict(score(recording.snapshots, reference)), "end_lag_s": recording.finished_s - sound.seconds}
 
 
 async def run_sessions(
-    url: str, sound: Sound, *, sessions: int, stagger_s: float, protocol: str, language: str
+    url: str, sounds: Sequence[Sound], *, sessions: int, stagger_s: float, protocol: str, language: str
 ) -> list[Recording]:
-    """All sessions at once, each begun ``stagger_s`` after the one before."""
+    """Play every sound once, ``sessions`` at the same time; the first ones start ``stagger_s`` apart."""
+    recordings: dict[int, Recording] = {}
+    waiting = iter(enumerate(sounds))
 
-    async def one(number: int) -> Recording:
+    async def one(number: int) -> None:
         await asyncio.sleep(number * stagger_s)
-        dialect: Dialect
-        dialect = Native(sound.rate, language=language) if protocol == "native" else WhisperLiveKit()
-        return await play(url, dialect, sound)
+        for place, sound in waiting:
+            dialect: Dialect
+            dialect = Native(sound.rate, language=language) if protocol == "native" else WhisperLiveKit()
+            recordings[place] = await play(url, dialect, sound)
 
-    return list(await asyncio.gather(*(one(number) for number in range(sessions))))
+    await asyncio.gather(*(one(number) for number in range(sessions)))
+    return [recordings[place] for place in range(len(sounds))]
 
 
-async def measure(options: argparse.Namespace) -> dict[str, dict[str, float | None]]:
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The whole run, as ``main`` prints it."""
-    sound = read_sound(options.audio)
-    reference = read_reference(options.reference)
+    played = read_groups(options.group)
+    if options.audio:
+        played += [read_recording(options.audio, "", options.reference)] * options.sessions
+    sounds = {speech.audio: read_sound(speech.audio) for speech in played}
     port = urllib.parse.urlsplit(options.url).port or 80
     pid = options.server_pid or server_on_port(port)
     meter = Meter(pid) if pid is not None else None
     watching = asyncio.create_task(meter.watch()) if meter else None
     recordings = await run_sessions(
         options.url,
-        sound,
+        [sounds[speech.audio] for speech in played],
         sessions=options.sessions,
         stagger_s=options.stagger_s,
         protocol=options.protocol,
@@ -123,36 +138,45 @@ async def measure(options: argparse.Namespace) -> dict[str, dict[str, float | No
         options.snapshots.write_text(
             "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
         )
-    summary = summarise([figures(recording, reference, sound) for recording in recordings])
+    pairs = list(zip(played, recordings, strict=True))
+    summary = summarise([figures(recording, speech.words, sounds[speech.audio]) for speech, recording in pairs])
+    seconds = sum(sounds[speech.audio].seconds for speech in played)
     for part in summary.values():
-        part["cpu_s_per_audio_s"] = meter.cpu_s / (sound.seconds * options.sessions) if meter else None
+        part["cpu_s_per_audio_s"] = meter.cpu_s / seconds if meter else None
         part["peak_rss_mb"] = meter.peak_rss_mb if meter else None
         for name, value in part.items():
             part[name] = round(value, 3) if value is not None else None
-    return summary
+    if not options.group:
+        return dict(summary)
+    return {**summary, "groups": group_rows((speech, recording.committed) for speech, recording in pairs)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="ws://127.0.0.1:8000/ws")
-    parser.add_argument("--audio", type=Path, required=True)
-    parser.add_argument("--reference", type=Path, help="default: the audio's name with .json")
-    parser.add_argument("--sessions", type=int, default=1)
-    parser.add_argument("--stagger-s", type=float, default=0.7, help="time between two sessions' starts")
+    parser.add_argument("--audio", type=Path, help="the recording to play; this or --group")
+    parser.add_argument("--reference", type=Path, help="its words; default: the audio's name with .json")
+    add_group_option(parser)
+    parser.add_argument("--sessions", type=int, default=1, help="at the same time")
+    parser.add_argument("--stagger-s", type=float, default=0.7, help="time between the starts of two sessions")
     parser.add_argument("--protocol", choices=["native", "whisperlivekit"], default="native")
     parser.add_argument("--language", default="ru")
-    parser.add_argument("--server-pid", type=int, help="default: who listens on the port")
-    parser.add_argument("--snapshots", type=Path, help="write [session, t, committed, partial] a line")
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    parser.add_argument("--server-pid", type=int, help="default: the process that listens on the port")
+    parser.add_argument("--snapshots", type=Path, help="write [session, t, committed, partial] into this file, by line")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     options = parser.parse_args()
-    options.reference = options.reference or options.audio.with_suffix(".json")
+    if bool(options.audio) == bool(options.group):
+        parser.error("expected either --audio or --group")
     summary = asyncio.run(measure(options))
+    groups: list[GroupRow] = summary.pop("groups", [])
     if options.json:
-        print(json.dumps(summary))
+        print(json.dumps(summary | ({"groups": [row.rounded() for row in groups]} if groups else {})))
         return
     print(f"{'':20}{'worst':>10}{'median':>10}")
     for name, worst in summary["worst"].items():
         print(f"{name:20}{_cell(worst)}{_cell(summary['median'][name])}")
+    if groups:
+        print(f"\n{table(groups)}")
     sys.stdout.flush()
 
 
