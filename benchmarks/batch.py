@@ -1,14 +1,19 @@
-"""What batching pays on this device: single stages by batch size, and whole sessions on a simulated clock.
+"""Measures what batching gains on a device: the stages of a decode by batch size, and whole sessions.
 
     python -m benchmarks.batch --threads 1,2 --batch 1,2,4,8                  # stages
     python -m benchmarks.batch --threads 1,2 --batch 1,4,8 --sessions 4,8     # sessions too
     python -m benchmarks.batch --device cuda --compute-type float16 --model models/whisper/small --batch 1,4,8,16,32
 
-The requests are the ones that a session makes of the stream, so windows and prefixes are as long as in real life.
-Stages: milliseconds of one item in encode, generate and align, and items a second of all three. Sessions: N of them,
-staggered, share the model as in a worker; a batch that starts at t ends at t plus the time it took. The speech detector
-and the sockets are left out: ``benchmarks.load`` has them. Times are wall time; with ``--cpu-time`` they are the
-process's CPU time, which other work on the machine disturbs less: for one thread on a CPU only.
+The requests are those that a session makes for the stream, so windows and prefixes have realistic lengths.
+
+Stages: milliseconds per item in encode, generate and align, and items per second of all three together.
+
+Sessions: N sessions with staggered starts share the model on a simulated clock, as in a worker. A batch that starts at
+t ends at t plus the time that it really took. The speech detector and the sockets are left out; ``benchmarks.load``
+includes them.
+
+Times are wall time. With ``--cpu-time`` they are CPU time of the process, which other work on the machine disturbs
+less. That is meaningful for one thread on a CPU only.
 """
 
 import argparse
@@ -46,7 +51,7 @@ STAGES = ("encode", "generate", "align")
 
 
 class TimedModel(WhisperModel):
-    """Adds up the wall time of each stage, and remembers what it was asked."""
+    """A model that adds up the time of each stage and keeps the requests that it got."""
 
     def __init__(self, config: EngineConfig) -> None:
         self.spent: dict[str, float] = defaultdict(float)
@@ -80,7 +85,7 @@ class TimedModel(WhisperModel):
 
 
 def measure_stages(model: TimedModel, requests: Sequence[DecodeRequest], batch: int, rounds: int) -> dict[str, float]:
-    """Milliseconds of an item in each stage, and items a second, over ``rounds`` random batches."""
+    """Milliseconds per item in each stage, and items per second, over ``rounds`` batches of random requests."""
     chance = random.Random(batch)
     drawn = [chance.choices(requests, k=batch) for _ in range(rounds + 1)]
     model.decode(drawn[0])
@@ -95,7 +100,7 @@ def measure_stages(model: TimedModel, requests: Sequence[DecodeRequest], batch: 
 
 @dataclass(slots=True)
 class _Talker:
-    """One simulated session."""
+    """One simulated session and its stream."""
 
     core: Session
     stream: Stream
@@ -105,7 +110,11 @@ class _Talker:
     judged: int = 0
 
     def hear(self) -> float | None:
-        """Take the next chunk; when the one after it comes."""
+        """Receive the next chunk.
+
+        Returns:
+            The time of the chunk after it on the simulated clock, or None at the end of the stream.
+        """
         samples = self.stream.samples
         self.core.receive_audio(samples[self.position : self.position + CHUNK])
         self.position = min(self.position + CHUNK, len(samples))
@@ -120,7 +129,7 @@ class _Talker:
 
 @dataclass(slots=True)
 class Load:
-    """What a simulated load came to."""
+    """The result of a simulation."""
 
     talkers: list[_Talker]
     busy_s: float = 0.0
@@ -129,7 +138,7 @@ class Load:
 
 
 def simulate(model: TimedModel, stream: Stream, config: SessionConfig, sessions: int, max_batch: int) -> Load:
-    """Sessions that share one model, on a clock that counts only speech and the model's own time."""
+    """Run sessions that share one model, on a clock on which only the audio and the model take time."""
     load = Load([_Talker(Session(config, Start()), stream, number * 0.7 + number / 17) for number in range(sessions)])
     arrivals = [(talker.begins + CHUNK / SAMPLE_RATE, number) for number, talker in enumerate(load.talkers)]
     heapq.heapify(arrivals)
@@ -175,7 +184,7 @@ def simulate(model: TimedModel, stream: Stream, config: SessionConfig, sessions:
 
 
 def judge(load: Load) -> dict[str, float]:
-    """The worst session's figures, and how the model was used."""
+    """The worst latencies and error rates of the sessions, and how the model was used."""
     scores = [score(talker.transcript.snapshots, talker.stream.words) for talker in load.talkers]
     seconds = max(talker.begins for talker in load.talkers) + len(load.talkers[0].stream.samples) / SAMPLE_RATE
     return {
@@ -191,9 +200,14 @@ def judge(load: Load) -> dict[str, float]:
 
 
 def load_stream(audio: Path, seconds: float) -> Stream:
+    """The beginning of a recording with its speech probabilities.
+
+    Raises:
+        SystemExit: the audio is not at 16 kHz.
+    """
     sound, words = read_speech(audio, seconds)
     if sound.rate != SAMPLE_RATE:
-        raise SystemExit(f"{audio} has {sound.rate} Hz, expected {SAMPLE_RATE}")
+        raise SystemExit(f"{audio} has {sound.rate} Hz, expected {SAMPLE_RATE} Hz")
     samples = sound.samples.astype(np.float32) / np.float32(32768)
     detector = silero.SileroModel()
     speech = asyncio.run(silero.SileroDetector(detector).feed(samples))
@@ -214,8 +228,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the audio")
     parser.add_argument("--threads", type=numbers, default=[1])
     parser.add_argument("--batch", type=numbers, default=[1, 2, 4, 8])
-    parser.add_argument("--items", type=int, default=32, help="decodes of each batch size; 0: no stages")
-    parser.add_argument("--sessions", type=numbers, default=[], help="simulate this many sessions too")
+    parser.add_argument("--items", type=int, default=32, help="decodes for each batch size; 0: do not measure stages")
+    parser.add_argument("--sessions", type=numbers, default=[], help="also simulate these numbers of sessions")
     parser.add_argument("--step-s", type=float, default=SessionConfig().step_s)
     parser.add_argument("--cpu-time", action="store_true", help="measure CPU time instead of wall time")
     parser.add_argument("--json", type=Path, help="write all results here")
@@ -237,7 +251,7 @@ def main() -> None:
             requests = [request for request in asked if request.final is final]
             length = statistics.median(len(request.samples) + len(request.context) for request in requests)
             print(f"\n{threads} threads, {'final' if final else 'partial'} decodes of {length / SAMPLE_RATE:.1f} s")
-            print("batch | encode | generate | align ms an item | items/s")
+            print("batch | encode | generate | align ms per item | items/s")
             for batch in options.batch:
                 row = measure_stages(model, requests, batch, max(4, options.items // batch))
                 rows.append({"threads": threads, "final": final, "max_batch": batch, **row})

@@ -1,4 +1,4 @@
-"""Makes the clips of ``tests/data``, which are committed: ``python -m benchmarks.clips`` changes them."""
+"""Makes the clips in ``tests/data``: ``python -m benchmarks.clips``. It overwrites these files, which are committed."""
 
 from pathlib import Path
 
@@ -19,9 +19,9 @@ NOTICE = """# Clips of Russian speech
 |---|---|
 | `prompts_24s.flac` | four telephone prompts with pauses of 0.8 to 2 s of faint noise, mono 16 kHz |
 | `phrase_3s.flac` | one phrase, mono 16 kHz |
-| `telephone_8k.wav` | two prompts as a telephone brings them: 300 to 3400 Hz, mono 8 kHz, G.711 mu-law |
+| `telephone_8k.wav` | two prompts as a telephone line carries them: 300 to 3400 Hz, mono 8 kHz, G.711 mu-law |
 
-`NAME.json` holds the normalised words of each, `[word, end_s]`: when it ends, good to about 0.1 s.
+`NAME.json` contains the normalised words of each clip, `[word, end_s]`; the end times are good to about 0.1 s.
 
 Made by `python -m benchmarks.clips` from the Russian Asterisk core sounds 1.6.1, provided by Maxim Topal,
 http://www.ivrvoice.ru, under the Creative Commons Attribution 3.0 licence, https://creativecommons.org/licenses/by/3.0/.
@@ -30,7 +30,7 @@ Changes: cut, joined with pauses, filtered, and encoded as FLAC and mu-law. The 
 
 
 def build(name: str, root: Path) -> tuple[Samples, Reference]:
-    """The clip's samples at 16 kHz and its words."""
+    """The clip's samples (float32[n], mono 16 kHz) and its words."""
     prompts = load_prompts()
     samples, reference, _ = stream_of(name, root, [[prompts[prompt]] for prompt in CLIPS[name]])
     return samples, reference

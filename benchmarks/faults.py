@@ -1,22 +1,26 @@
-"""Breaks the server in the middle of sentences and counts what that costs.
+"""Kills workers and cuts connections in the middle of sentences, and counts the words that this costs.
 
     python -m benchmarks.faults --runs 6 --seed 1 --audio A.flac --reference R.json --cut 60 --json
 
-Plays the audio at 1x to Gunicorn with two workers of this checkout, through a small proxy. Once in each of ``--faults``
-equal parts of every run, at a random moment (``--seed``), one of ``--kinds`` meets the worker that serves the stream:
+Starts a server of this checkout with two workers and plays the audio to it at 1x through a small proxy. Each run has
+``--faults`` equal parts. Once in each part, at a random moment (``--seed``), one of ``--kinds`` happens:
 
-    kill     SIGKILL: it is gone in the middle of a word
-    term     SIGTERM to the worker, as when it is recycled: it drains
+    kill     SIGKILL to the worker that serves the stream
+    term     SIGTERM to that worker, as when it is recycled: it drains
     hup      SIGHUP to the master: all workers are replaced
-    cut      the network connection is reset, the worker lives
-    silence  the connection becomes half-open; the client's ping finds out (not among the default kinds)
+    cut      the network connection is reset; the worker lives
+    silence  the connection becomes half-open, which the client's ping detects (not among the default kinds)
 
-Prints, over all runs, each against that uninterrupted run that it is most like: ``lost`` (words of the uninterrupted
-run that are missing), ``doubled`` (words too many), ``changed`` (other words in the same place), ``retracted``
-(committed words that changed or vanished), ``gap_s`` (audio that was named as lost), and ``resume_p50_s``,
-``resume_max_s``: from the fault, or the last words of a worker that drains, until the new connection brings text or
-says that there is none to bring. A ``--cut`` should lie in a pause: half a word is heard in another way each time.
-``uninterrupted``: the same counts between the uninterrupted runs, each against the others.
+Each run is compared with the uninterrupted run whose text is most similar to its own. Printed are, over all runs:
+
+    lost, doubled, changed      words that are missing, additional, and different
+    retracted                   committed words that changed or disappeared
+    gap_s                       seconds of audio that were reported as lost
+    resume_p50_s, resume_max_s  seconds from the fault, or from the last words of a worker that drains, until the new
+                                connection brings text or reports that all audio is processed
+    uninterrupted               the same counts between the uninterrupted runs
+
+A ``--cut`` should be in a pause of the speech, because half a word is recognised differently each time.
 """
 
 import argparse
@@ -50,32 +54,32 @@ from benchmarks.speech import read_reference
 KINDS = ("kill", "term", "hup", "cut")
 
 EDGE_S = 1.0
-"""No fault so close to the beginning or the end of the audio."""
+"""No fault happens within this time of the beginning and the end of the audio."""
 
 PING_S = 3.0
-"""How often the client pings: a half-open connection is found within twice that."""
+"""The interval of the client's pings: a half-open connection is detected within twice this time."""
 
 WARM_WITHIN_S = 30.0
 
 ALIKE = 0.5
-"""Share of letters in common from which two stretches of words are the same speech, heard in two ways."""
+"""Two different sequences of words with at least this similarity of letters are two transcripts of the same speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault that happened."""
+    """A fault that was carried out."""
 
     run: int
     kind: str
     at_s: float
     """On the clock of the recording."""
     resume_s: float | None
-    """Until text flowed again; None: the stream was over before."""
+    """Seconds until text continued; None where the stream ended before that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One text against another, in words with numbers spelt out."""
+    """How many words of one text differ from another one; numbers are spelt out."""
 
     lost: int
     doubled: int
@@ -87,7 +91,7 @@ class Difference:
 
 
 def difference(text: str, original: str) -> Difference:
-    """Where letters are much the same ("по роли", "пароля") something was heard otherwise, and nothing is lost."""
+    """Count differing words. Where the letters are similar ("по роли", "пароля"), words are changed, not lost."""
     lost = doubled = changed = 0
     for before, after in _differing(text, original):
         if SequenceMatcher(None, "".join(before), "".join(after)).ratio() >= ALIKE:
@@ -100,7 +104,7 @@ def difference(text: str, original: str) -> Difference:
 
 
 def _differing(text: str, original: str) -> list[tuple[list[str], list[str]]]:
-    """The words of the original that are others in the text, and those, from left to right."""
+    """Pairs of differing word sequences, of the original and of the text, from left to right."""
     before, after = spell_numbers(normalise(original)), spell_numbers(normalise(text))
     return [
         (before[a:b], after[c:d])
@@ -110,17 +114,17 @@ def _differing(text: str, original: str) -> list[tuple[list[str], list[str]]]:
 
 
 def nearest(text: str, originals: Sequence[str]) -> str:
-    """The original that the text is most like."""
+    """The original with the fewest differences from the text."""
     return min(originals, key=lambda original: difference(text, original).all)
 
 
 def changes(text: str, original: str) -> list[str]:
-    """The differences, to be looked at."""
+    """The differences in readable form."""
     return [f"{' '.join(before) or '-'} -> {' '.join(after) or '-'}" for before, after in _differing(text, original)]
 
 
 def plan(chance: random.Random, seconds: float, faults: int, kinds: Sequence[str]) -> list[tuple[float, str]]:
-    """When in the audio which fault comes; over some runs every kind comes as often as the others."""
+    """The times and kinds of the faults of one run. Over several runs all kinds are equally frequent."""
     part = (seconds - 2 * EDGE_S) / faults
     dealt: list[str] = []
     while len(dealt) < faults:
@@ -129,8 +133,8 @@ def plan(chance: random.Random, seconds: float, faults: int, kinds: Sequence[str
 
 
 def resume_s(recording: Recording, at_s: float) -> float | None:
-    """How long nothing came: from the fault, or the last words of a worker that could still say some, until the next
-    connection brings text, or says that all it has heard is settled.
+    """Seconds without text: from the fault, or from the last message of a worker that still sent some, until the next
+    connection brings text or reports that all audio is processed. None where that did not happen.
     """
     lost = next((t for t, _ in recording.losses if t >= at_s), None)
     if lost is None:
@@ -145,24 +149,24 @@ def resume_s(recording: Recording, at_s: float) -> float | None:
 
 
 class Saboteur:
-    """Carries out a plan while a stream is played."""
+    """Carries out the planned faults while a stream is played."""
 
     def __init__(self, server: Server, proxy: Proxy) -> None:
         self._server = server
         self._proxy = proxy
         self.done: list[tuple[str, float]] = []
-        """Kind and moment on the event loop's clock."""
+        """The kind of each fault and its time on the event loop's clock."""
 
     async def follow(self, planned: Sequence[tuple[float, str]], began: float, pace: float) -> None:
         loop = asyncio.get_running_loop()
         for at_s, kind in planned:
             await asyncio.sleep(max(0.0, began + at_s / pace - loop.time()))
-            # A fault that meets a server that has not got over the one before says nothing about this one.
-            await self._until_whole()
+            # Before the server has recovered from the previous fault, the cost of this one could not be told from it.
+            await self._until_recovered()
             if await self._strike(kind):
                 self.done.append((kind, loop.time()))
 
-    async def _until_whole(self) -> None:
+    async def _until_recovered(self) -> None:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + WARM_WITHIN_S
         while loop.time() < give_up:
@@ -195,7 +199,7 @@ class Saboteur:
             case "term":
                 worker.terminate()
             case _:
-                raise ValueError(f"fault is {kind}, expected one of {', '.join(KINDS)}, silence")
+                raise ValueError(f"kind of fault is {kind!r}, expected one of {', '.join(KINDS)}, silence")
         return True
 
 
@@ -209,7 +213,7 @@ async def run_with_faults(
     run: int = 0,
     ping_s: float = PING_S,
 ) -> tuple[Recording, list[Fault]]:
-    """One stream, and what happened to it."""
+    """Play one stream with the planned faults, and return its recording and the faults that were carried out."""
     async with proxy_to(int(server.url.rsplit(":", 1)[1])) as proxy:
         saboteur = Saboteur(server, proxy)
         began = asyncio.get_running_loop().time()
@@ -235,14 +239,14 @@ async def run_with_faults(
 
 
 async def undisturbed(server: Server, sound: Sound, *, pace: float, language: str, runs: int) -> list[Recording]:
-    """What the same stream gives when nothing breaks: one after the other, as the others are played."""
+    """Play the same stream without faults ``runs`` times, one after the other."""
     return [await play(server.ws_url, Native(sound.rate, language=language), sound, pace=pace) for _ in range(runs)]
 
 
 def summarise(
     recordings: Sequence[Recording], faults: Sequence[Fault], originals: Sequence[Recording], words: list[TimedWord]
 ) -> dict[str, Any]:
-    """The figures, as ``main`` prints them."""
+    """The figures in the form in which ``main`` prints them."""
     texts = [recording.committed for recording in originals]
     found = [difference(one.committed, nearest(one.committed, texts)) for one in recordings]
     between = [difference(one, other) for one, other in itertools.permutations(texts, 2)]
@@ -290,7 +294,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def cut_to(sound: Sound, words: list[TimedWord], seconds: float | None) -> tuple[Sound, list[TimedWord]]:
-    """The first seconds of the audio and the words that end in them."""
+    """The first seconds of the audio, and the words that end in them."""
     if seconds is None:
         return sound, words
     samples = sound.samples[: round(seconds * sound.rate)]
@@ -298,7 +302,7 @@ def cut_to(sound: Sound, words: list[TimedWord], seconds: float | None) -> tuple
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole measurement, with a server of its own."""
+    """Start a server and run the whole measurement."""
     sound, words = cut_to(read_sound(options.audio), read_reference(options.reference), options.cut)
     chance = random.Random(options.seed)
     with running_server(2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0") as server:
@@ -317,7 +321,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--uninterrupted", type=int, default=2, help="runs without faults, to compare with")
+    parser.add_argument("--uninterrupted", type=int, default=2, help="runs without faults, for comparison")
     parser.add_argument("--faults", type=int, default=4, help="faults in each run")
     parser.add_argument("--kinds", default=",".join(KINDS), type=lambda names: names.split(","))
     parser.add_argument("--seed", type=int, default=1)

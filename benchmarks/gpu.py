@@ -1,15 +1,17 @@
-"""How many streams one device serves: model, compute type, batch and sessions, each session in real time.
+"""Measures how many real-time streams one device serves, for each model, compute type and batch size.
 
     python -m benchmarks.gpu                                            # on the GPU, base and small
     python -m benchmarks.gpu --models small,large-v3-turbo --compute-types float16,int8_float16 --batches 8,16,32
     python -m benchmarks.gpu --device cpu --models base --sessions 1,2  # small, on the CPU
 
-For each model, type and batch it plays the sound in 1, 2, 4, ... sessions at once, each a part of a step after the one
-before, until the p95 of commit latency is above ``--limit-s``. The sessions are the server's own, without sockets.
+Each model, compute type and batch size is a combination. For each, the sound is played in 1, 2, 4, ... sessions at the
+same time, with staggered starts, until the 95th percentile of commit latency is above ``--limit-s``. The sessions are
+those of the server, without sockets.
 
-Commit latency is from the end of a word, as the hypothesis times it, to its being final. The first partial is from the
-beginning of the first speech to the first words shown. VRAM and load are the GPU's by NVML while the sessions run;
-it is the first that CUDA_VISIBLE_DEVICES names. A combination that cannot be loaded is told and skipped.
+Commit latency (seconds): from the end of a word, as the hypothesis times it, until the word is committed. First partial
+(seconds): from the start of the first speech until the first words are shown. Memory and load are those of the whole
+GPU, read with NVML while the sessions run; the GPU is the first in CUDA_VISIBLE_DEVICES. A combination that cannot be
+loaded is reported and skipped.
 """
 
 import argparse
@@ -41,14 +43,14 @@ from whisperlivekit.session.runner import SessionRunner
 
 CHUNK_S = 0.1
 STAGGER_S = 0.37
-"""About three quarters of a step: sessions must not all want their decode at the same moment."""
+"""About three quarters of a decode step, so that the sessions do not all request a decode at the same moment."""
 LOOK_EVERY_S = 0.5
 DOUBLINGS = tuple(2**power for power in range(10))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one combination did."""
+    """The result of one combination with one number of sessions."""
 
     model: str
     compute_type: str
@@ -59,21 +61,21 @@ class Row:
     commit_p95_s: float
     first_partial_p50_s: float
     vram_mb: float | None
-    """More than before the model was loaded."""
+    """Peak memory minus the memory in use before the model was loaded; None on a CPU."""
     busy: float | None
-    """Mean share of time in which the GPU ran a kernel."""
+    """Mean share of time in which the GPU ran a kernel; None on a CPU."""
 
 
 @dataclass(slots=True)
 class Heard:
-    """One session's times."""
+    """The latencies of one session."""
 
     commits_s: list[float]
     first_partial_s: float | None = None
 
 
 async def listen(engine: Engine, samples: NDArray[np.float32], language: str | None, delay_s: float) -> Heard:
-    """One session at exactly 1x."""
+    """Play the samples to one session at exactly 1x, after ``delay_s``."""
     await asyncio.sleep(delay_s)
     loop = asyncio.get_running_loop()
     runner = SessionRunner(engine, engine.detector(), SessionConfig(language=language), Start())
@@ -84,7 +86,7 @@ async def listen(engine: Engine, samples: NDArray[np.float32], language: str | N
         step = round(CHUNK_S * SAMPLE_RATE)
         for begin in range(0, len(samples), step):
             chunk = samples[begin : begin + step]
-            # A chunk is there once its last sample has been spoken.
+            # A chunk is complete only when its last sample has been spoken.
             await asyncio.sleep(max(0.0, begun + (begin + len(chunk)) / SAMPLE_RATE - loop.time()))
             await runner.receive(Audio(chunk))
         await runner.receive(Stop())
@@ -107,12 +109,12 @@ async def listen(engine: Engine, samples: NDArray[np.float32], language: str | N
 
 
 def visible() -> tuple[Gpu, ...]:
-    """The GPUs that CUDA shows this process; the first is the one that is used."""
+    """The GPUs that CUDA shows to this process; the first one is used."""
     return visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 class Watch:
-    """The GPU's memory and load, by NVML; of a CPU nothing."""
+    """Memory and load of a GPU, read with NVML. On a CPU it measures nothing."""
 
     def __init__(self, index: int | None) -> None:
         self._index = index
@@ -139,7 +141,7 @@ class Watch:
         return visible()[self._index]
 
     async def run(self) -> None:
-        """Looks until cancelled."""
+        """Measure every ``LOOK_EVERY_S`` until cancelled."""
         while (gpu := await asyncio.to_thread(self._gpu)) is not None:
             self.memory_bytes = max(self.memory_bytes, gpu.memory_used_bytes)
             if gpu.utilization is not None:
@@ -161,7 +163,7 @@ async def watching(watch: Watch) -> AsyncIterator[None]:
 async def sweep(
     config: EngineConfig, model: str, counts: Sequence[int], samples: NDArray[np.float32], limit_s: float
 ) -> list[Row]:
-    """One model, type and batch, with more and more sessions until it is too late for them."""
+    """Measure one combination with more and more sessions, until the latency is above the limit."""
     watch = Watch(config.device_index if config.device == "cuda" else None)
     engine = Engine(config)
     await engine.load()
@@ -197,16 +199,16 @@ async def sweep(
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Of sorted values; NaN of none."""
+    """The smallest of the sorted values that a ``share`` of all values do not exceed; NaN where there are none."""
     return values[min(len(values) - 1, math.ceil(share * len(values)) - 1)] if values else math.nan
 
 
 def best(rows: Iterable[Row], limit_s: float) -> dict[tuple[str, str, int], Row]:
-    """For each model, type and batch the row with the most sessions within the limit."""
+    """For each model, compute type and batch size the row with the most sessions within the limit."""
     found: dict[tuple[str, str, int], Row] = {}
     for row in rows:
         key = (row.model, row.compute_type, row.batch)
-        good = row.commit_p95_s <= limit_s  # false of NaN
+        good = row.commit_p95_s <= limit_s  # false for NaN
         if good and (key not in found or row.sessions > found[key].sessions):
             found[key] = row
     return found
@@ -225,7 +227,7 @@ def line(row: Row) -> str:
 
 
 def plot(rows: Sequence[Row], limit_s: float, device: str, path: Path) -> None:
-    """p95 over sessions, a line for each model, type and batch."""
+    """Draw the 95th percentile over the number of sessions, a line for each model, compute type and batch size."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -246,7 +248,7 @@ def plot(rows: Sequence[Row], limit_s: float, device: str, path: Path) -> None:
 
 
 def name_of(device: str) -> str:
-    """What was measured."""
+    """The name of the device that is measured."""
     if device == "cpu":
         return f"CPU: {platform.processor() or platform.machine()}"
     return visible()[0].name
@@ -265,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=numbers, default=(8, 16))
     parser.add_argument("--sessions", type=numbers, default=DOUBLINGS)
     parser.add_argument("--threads", type=int, default=1, help="of one decode on a CPU")
-    parser.add_argument("--lanes", type=int, default=1, help="batches at once, each in a thread of its own")
+    parser.add_argument("--lanes", type=int, default=1, help="batches at the same time, each in a thread of its own")
     parser.add_argument("--audio", type=Path, default=Path("tests/data/prompts_24s.flac"), help="mono, 16 kHz")
     parser.add_argument("--language", default="ru")
     parser.add_argument("--limit-s", type=float, default=2.0)
@@ -273,12 +275,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="a file that matplotlib can write, such as gpu.svg")
     options = parser.parse_args(arguments)
     if options.device == "cuda":
-        # As NVML numbers them: the GPU that is named is the one that is used.
+        # NVML numbers GPUs by their bus. CUDA must do the same, or another GPU than the used one would be measured.
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         try:
             visible()
         except NoGpu as reason:
-            parser.exit(2, f"{reason}. No GPU, no figures; try: --device cpu --models base --sessions 1,2\n")
+            parser.exit(2, f"{reason}. Without a GPU, use: --device cpu --models base --sessions 1,2\n")
     samples, rate = soundfile.read(options.audio, dtype="float32")
     if rate != SAMPLE_RATE or samples.ndim != 1:
         parser.error(f"{options.audio} has {rate} Hz and {samples.ndim} axes, expected {SAMPLE_RATE} Hz, mono")
@@ -304,9 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 except WhisperLiveKitError as error:
                     print(f"| {model} | {compute_type} | {batch} | skipped: {error.message} |", flush=True)
                 if options.json:
-                    told = {"device": device, "limit_s": options.limit_s, "rows": [asdict(row) for row in rows]}
-                    options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(f"\nStreams at p95 commit under {options.limit_s:g} s ({time.monotonic() - begun:.0f} s of measuring):\n")
+                    result = {"device": device, "limit_s": options.limit_s, "rows": [asdict(row) for row in rows]}
+                    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\nStreams with p95 commit latency up to {options.limit_s:g} s (took {time.monotonic() - begun:.0f} s):\n")
     for (model, compute_type, batch), row in best(rows, options.limit_s).items():
         print(f"- {model} {compute_type}, batch {batch}: {row.sessions}")
     if options.plot:

@@ -1,14 +1,14 @@
-"""How many speakers one server holds: the same speech in N sessions at once, from N = 1 up until it is too late.
+"""Measures how many sessions one server can hold: the same speech in N sessions at the same time, from N = 1 upwards.
 
     python -m benchmarks.load --json benchmarks/results/load.json                     # starts a server of its own
     python -m benchmarks.load --url ws://127.0.0.1:9000/asr --protocol whisperlivekit --json other.json
     python -m benchmarks.load --plot benchmarks/results/load.svg benchmarks/results/load.json other.json
 
-It ends with the first N whose worst session's p95 commit latency is above ``--limit-s``, or to which the server says
-no. Sessions begin a part of a decode's step apart, so that they do not all want their decode at the same moment.
-Latencies are the worst session's; see benchmarks/README.md for how they are measured. CPU, memory and GPU are the
-server's, from the first session's start until the last one is done; the players' own CPU time is beside it, because on
-the same machine it is missing to the server.
+It ends with the first N at which the worst session's p95 commit latency is above ``--limit-s``, or at which the server
+refuses a session. The starts of the sessions are staggered, so that they do not request a decode all at once.
+Latencies are those of the worst session, in seconds; benchmarks/README.md says how they are measured. CPU, memory and
+GPU are those of the server from the start of the first session to the end of the last. The column ``client`` is the CPU
+time of this program, which the server lacks where both run on one machine.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from benchmarks.speech import read_speech
 from whisperlivekit.observe.gpu import NoGpu, read_gpus
 
 STAGGER_S = 0.37
-"""About three quarters of a step."""
+"""About three quarters of a decode step."""
 
 COLUMNS = {
     "sessions": "N",
@@ -59,14 +59,14 @@ COLUMNS = {
 
 @dataclass(slots=True)
 class GpuMeter:
-    """Use and memory of the busiest GPU, where there is one."""
+    """Load and memory of the busiest GPU, where there is one."""
 
     present: bool = True
     uses: list[float] | None = None
     peak_mb: float = 0.0
 
     async def watch(self) -> None:
-        """Looks again and again until cancelled, or once where there is no GPU."""
+        """Measure every 0.2 s until cancelled; return at once where there is no GPU."""
         self.uses = []
         while self.present:
             try:
@@ -80,14 +80,14 @@ class GpuMeter:
 
     @property
     def busy(self) -> float | None:
-        """Share of the time in which a kernel ran; None without a GPU."""
+        """Mean share of the time in which the GPU ran a kernel; None without a GPU."""
         return statistics.fmean(self.uses) if self.present and self.uses else None
 
 
 async def play_all(
     url: str, sound: Sound, sessions: int, *, protocol: str, language: str, stagger_s: float
 ) -> tuple[list[Recording], list[str]]:
-    """What each session saw, and why the others were refused or given up."""
+    """The recordings of the sessions that succeeded, and the errors of the others."""
 
     async def one(number: int) -> Recording | str:
         await asyncio.sleep(number * stagger_s)
@@ -104,7 +104,7 @@ async def play_all(
 async def measure(
     url: str, sound: Sound, words: list[TimedWord], sessions: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """One row."""
+    """One row: ``sessions`` sessions at the same time."""
     pid = server_on_port(urllib.parse.urlsplit(url).port or 80)
     meter = Meter(pid) if pid is not None else None
     gpu = GpuMeter()
@@ -134,18 +134,18 @@ async def measure(
 
 
 def over(row: dict[str, Any], limit_s: float) -> bool:
-    """This is more than the server holds."""
+    """Whether this is more than the server can hold: a session was refused or failed, or the latency is too high."""
     return row["served"] < row["sessions"] or (row.get("commit_p95_s") or float("inf")) > limit_s
 
 
 @contextmanager
 def server_for(options: argparse.Namespace) -> Iterator[str]:
-    """The address of a server: the one that runs, or one of our own with one worker and no measured admission."""
+    """The URL of the running server at ``--url``, or of a new one with one worker."""
     if options.url:
         yield options.url
         return
     settings = dict(pair.partition("=")[::2] for pair in options.set)
-    # What is measured here is where admission has to say no.
+    # The limit is what is measured here, so admission must not refuse sessions before it is reached.
     with running_server(1, **{"WLK_MAX_SESSIONS": "256", **settings}) as server:
         yield server.ws_url
 
@@ -170,19 +170,19 @@ def heading() -> str:
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row as Markdown."""
+    """One row as Markdown."""
     cells = [row.get(name) for name in COLUMNS]
     return "| " + " | ".join("-" if c is None else f"{c:.3g}" if isinstance(c, float) else str(c) for c in cells) + " |"
 
 
 def plot(results: Sequence[dict[str, Any]], path: Path, limit_s: float) -> None:
-    """Commit latency and word errors against the number of sessions, one pair of lines for each result."""
+    """Draw commit latency and word error rate over the number of sessions, for each result."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    # The same figures shall give the same file.
+    # With a fixed salt the same figures give the same file.
     mpl.rcParams["svg.hashsalt"] = "load"
     figure, (latency, errors) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     for number, result in enumerate(results):
@@ -204,7 +204,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path, limit_s: float) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole measurement; prints each row when it is there."""
+    """The whole measurement. Each row is printed as soon as it is measured."""
     sound, words = read_speech(options.audio, options.seconds)
     result: dict[str, Any] = {
         "name": options.name,
@@ -230,18 +230,18 @@ def numbers(text: str) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="a server that runs; without it one is started: base on the CPU, one worker")
-    parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="for the server started")
+    parser.add_argument("--url", help="a running server; default: start one, base on the CPU with one worker")
+    parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="for the started server")
     parser.add_argument("--protocol", choices=["native", "whisperlivekit"], default="native")
     parser.add_argument("--language", default="ru")
     parser.add_argument("--name", default="this server", help="in the plot")
     parser.add_argument("--audio", type=Path, default=Path("benchmarks/material/long.flac"))
     parser.add_argument("--seconds", type=float, default=60.0, help="of the audio, in each session")
     parser.add_argument("--sessions", type=numbers, default=list(range(1, 65)), help="1,2,4,...; default: each N")
-    parser.add_argument("--limit-s", type=float, default=3.0, help="p95 commit latency that is too late")
+    parser.add_argument("--limit-s", type=float, default=3.0, help="the highest p95 commit latency that is acceptable")
     parser.add_argument("--stagger-s", type=float, default=STAGGER_S)
-    parser.add_argument("--json", type=Path, help="write the result here; rows of other N that are there are kept")
-    parser.add_argument("--plot", type=Path, help="measure nothing: draw these results")
+    parser.add_argument("--json", type=Path, help="write the result here; rows of other N in the file are kept")
+    parser.add_argument("--plot", type=Path, help="measure nothing, and draw the named results into this file")
     parser.add_argument("results", type=Path, nargs="*")
     options = parser.parse_args()
     if options.plot:
@@ -256,7 +256,10 @@ def main() -> None:
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """A long measurement can be made in parts: new rows take the place of old ones of the same N."""
+    """Combine two parts of one measurement: new rows replace old ones of the same N.
+
+    Old rows of another machine or other speech are dropped.
+    """
     if (old["machine"], old["audio"]) != (new["machine"], new["audio"]):
         return new
     rows = {row["sessions"]: row for row in [*old["rows"], *new["rows"]]}

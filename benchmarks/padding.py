@@ -1,7 +1,10 @@
-"""How much silence a short window needs behind it: loops and changed words against a window padded to 30 s.
+"""Measures how much silence a short window needs behind it, in loops and in words that change.
 
-``python -m benchmarks.padding [--windows 20]``: random windows of 1.5 to 6 s, most of them ending inside a word, from
-three streams of benchmarks/material; base int8, greedy. docs/decisions.md has the table.
+    python -m benchmarks.padding [--windows 20]
+
+Decodes random windows of 1.5 to 6 s from three streams of benchmarks/material with several lengths of silence. Most
+windows end inside a word. The model is base int8 with greedy decoding. WER is against the text of the same window
+padded to 30 s, as Whisper was trained. The table is in docs/decisions.md.
 """
 
 import argparse
@@ -22,18 +25,18 @@ from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 MATERIAL = Path(__file__).parent / "material"
 STREAMS = ("telephone_ru", "long", "digits")
 LOUD = 0.02
-"""Root mean square below which a window is taken for a pause."""
+"""A window whose root mean square is not above this is taken for a pause and left out."""
 
 CASES = (
     *((seconds, 1) for seconds in (0.5, 1.0, 2.0, 3.0, 5.0)),
     *((seconds, 50) for seconds in (0.0, 0.5, 1.0, 2.0)),
     *((1.0, frames) for frames in (20, 400)),
 )
-"""Seconds of encoded silence, and encoder frames of far silence."""
+"""Pairs: seconds of silence that are encoded after the window, and encoder frames of silence from far behind it."""
 
 
 def windows(count: int) -> list[NDArray[np.float32]]:
-    """Up to ``count`` windows of each stream, float32[n] at 16 kHz, always the same ones."""
+    """Up to ``count`` windows of each stream, float32[n] mono 16 kHz; every call returns the same ones."""
     seed = np.random.default_rng(1)
     chosen = []
     for name in STREAMS:
@@ -48,7 +51,7 @@ def windows(count: int) -> list[NDArray[np.float32]]:
 
 
 def decode(model_dir: Path, sounds: list[NDArray[np.float32]], padding_s: float, tail: int) -> tuple[list[str], int]:
-    """The texts, and how many of them looped."""
+    """The normalised texts of the windows, and how many of them had a loop."""
     constants: Any = whisper
     constants.PADDING_S, constants.TAIL_FRAMES = padding_s, tail
     model = WhisperModel(EngineConfig(model_dir, "cpu", beams=1))
@@ -61,7 +64,7 @@ def decode(model_dir: Path, sounds: list[NDArray[np.float32]], padding_s: float,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/whisper/base"))
     parser.add_argument("--windows", type=int, default=20, help="windows of each stream")
     arguments = parser.parse_args()

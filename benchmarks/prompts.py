@@ -1,8 +1,8 @@
-"""Russian telephone prompts of one real voice, with texts and word ends: what the benchmark streams are made of.
+"""The prompts that the benchmark streams consist of: Russian telephone prompts of one voice, with texts and word ends.
 
-The audio and the texts are those of Debian's Asterisk core sounds (Maxim Topal, ivrvoice.ru, CC BY 3.0). This program
-fetches the packages, times each word by aligning the known text with Whisper base, and writes ``prompts.json``, which
-is committed, so that building streams needs no model:
+Audio and texts come from Debian's Asterisk core sounds (Maxim Topal, ivrvoice.ru, CC BY 3.0). This program downloads
+the packages, determines when each word ends by aligning the known text with Whisper base, and writes ``prompts.json``.
+That file is committed, so building the streams needs no model:
 
     python -m benchmarks.prompts --model models/whisper/base
 """
@@ -42,44 +42,54 @@ SOUNDS = "usr/share/asterisk/sounds/ru_RU_f_IvrvoiceRU"
 TEXTS = "usr/share/doc/asterisk-core-sounds-ru/core-sounds-ru.txt.gz"
 
 HIGHEST_CER = 0.4
-"""Share of wrong characters, offline, above which the audio is taken to say something else than the text.
+"""Character error rate, offline, above which the audio is assumed to say something else than the text.
 
-Not for single numbers: the model mishears many of them without context, and their names say what they are."""
+It does not apply to single numbers: the model misrecognises many of them without context, and their names say what they
+are."""
 DECAY_S = 0.15
-"""What may sound on after the last word's end. Alignment puts the end of a short single word too early."""
+"""How much sound may follow the end of the last word. Alignment puts the end of a short single word too early."""
 LONGEST_S = 29.0
-"""One Whisper window; longer prompts cannot be aligned in one pass."""
+"""In seconds: a prompt must fit into one Whisper window to be aligned in one pass."""
 _REMARK = re.compile(r"\[.*?\]|<.*?>|\(.*?\)")
 _FOREIGN = re.compile(r"[a-z]", re.IGNORECASE)
 _MISSPELT = {
     "взездочка", "демонтрационным", "дэльта", "завршить", "зэд", "неразрешен", "октрября", "съерра", "увеличиения",
 }  # fmt: skip
-"""The text names another sound than the voice makes, or a word that nobody writes so."""
+"""Misspelt words in the package's texts; prompts with them are left out."""
 
 _RESPELT = {"что бы": "чтобы", "чтобы бы": "чтобы", "за тем": "затем"}
-"""Spelling of the package's texts -> of the language."""
+"""Spelling in the package's texts -> correct spelling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt that is fit for measuring."""
+    """A prompt that can be used for measurements."""
 
     name: str
     begin: int
-    """First sample of the sound in the package's file; what is before it is silence."""
+    """First sample of the sound in the package's file, at 16 kHz; silence before it is left out."""
     end: int
     words: tuple[str, ...]
-    """Normalised; digits stand as digits."""
+    """Normalised; digits stay digits."""
     ends_s: tuple[float, ...]
-    """When each word ends, counted from ``begin``."""
+    """When each word ends, in seconds from ``begin``."""
     cer: float
-    """Character errors of Whisper base offline, beam 5, numbers spelt out."""
+    """Character error rate of Whisper base offline with beam 5, numbers spelt out."""
     timing: str
-    """``aligned`` by Whisper's cross-attention, or ``proportional`` to the letters where that failed."""
+    """How the ends were found: ``aligned`` by Whisper's cross-attention, or ``proportional`` to the number of letters
+    where that failed.
+    """
 
 
 def fetch_packages(folder: Path = DOWNLOADS) -> Path:
-    """Fetches, checks and unpacks the packages once; returns the root they are unpacked to."""
+    """Download, check and unpack the packages, unless that was done before.
+
+    Returns:
+        The folder that they are unpacked into.
+
+    Raises:
+        SystemExit: a package has another SHA-256 than expected.
+    """
     root = folder / "root"
     if (root / TEXTS).exists() and (root / SOUNDS).is_dir():
         return root
@@ -99,7 +109,7 @@ def fetch_packages(folder: Path = DOWNLOADS) -> Path:
 def _download(name: str, path: Path) -> None:
     package = name.split("_", maxsplit=1)[0]
     with tempfile.TemporaryDirectory() as scratch:
-        # apt knows the mirror and the proxy of this machine; without apt the pool itself is asked.
+        # apt uses the mirror and the proxy that the machine is configured with. Without apt, ask Debian's pool.
         apt = subprocess.run(["apt-get", "download", "-q", package], cwd=scratch, check=False, capture_output=True)
         fetched = list(Path(scratch).glob("*.deb"))
         if apt.returncode == 0 and fetched:
@@ -110,7 +120,7 @@ def _download(name: str, path: Path) -> None:
 
 
 def read_audio(root: Path, name: str) -> Samples:
-    """The whole prompt: float32[n], mono 16 kHz."""
+    """The samples of the whole prompt: float32[n], mono 16 kHz."""
     with av.open(str(root / SOUNDS / f"{name}.g722"), format="g722") as container:
         blocks = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
     samples: Samples = np.concatenate(blocks).astype(np.float32) / np.float32(32768)
@@ -118,7 +128,7 @@ def read_audio(root: Path, name: str) -> Samples:
 
 
 def read_texts(root: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of each prompt that has both a file and a text of Russian words."""
+    """The name and the text of each prompt that has an audio file and a text of Russian words only."""
     import gzip
 
     for line in gzip.decompress((root / TEXTS).read_bytes()).decode().splitlines():
@@ -137,7 +147,7 @@ def read_texts(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def loudness_db(samples: Samples) -> Samples:
-    """The level of each 10 ms."""
+    """The level of each 10 ms in dB of full scale."""
     frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
     power = np.mean(np.square(frames, dtype=np.float64), axis=1)
     level: Samples = (10 * np.log10(power + 1e-10)).astype(np.float32)
@@ -145,9 +155,9 @@ def loudness_db(samples: Samples) -> Samples:
 
 
 def sound_frames(samples: Samples) -> NDArray[np.bool_]:
-    """Which 10 ms are sound: less than 40 dB below the loudest.
+    """Which blocks of 10 ms are sound: those less than 40 dB below the loudest one.
 
-    Gaps below 80 ms count as sound: they are the closures of stop consonants, not pauses.
+    Gaps shorter than 80 ms count as sound, because they are closures of stop consonants and not pauses.
     """
     level = loudness_db(samples)
     sound = level > max(-60.0, float(level.max()) - 40.0)
@@ -163,7 +173,7 @@ def sound_frames(samples: Samples) -> NDArray[np.bool_]:
 
 
 def move_ends_out_of_silence(ends_s: list[float], sound: NDArray[np.bool_]) -> list[float]:
-    """Puts an end that lies in a pause to where the pause begins: alignment gives pauses to either neighbour."""
+    """Move each end that is in a pause to the start of the pause. Alignment assigns a pause to either neighbour."""
     moved = []
     for end_s in ends_s:
         frame = min(round(end_s * 100), len(sound))
@@ -174,7 +184,7 @@ def move_ends_out_of_silence(ends_s: list[float], sound: NDArray[np.bool_]) -> l
 
 
 def proportional_ends(words: list[str], sound: NDArray[np.bool_]) -> list[float]:
-    """Ends by the share of letters in the sound of the prompt."""
+    """Ends that divide the sound of the prompt in proportion to the letters of the words."""
     places = np.flatnonzero(sound)
     letters = np.cumsum([len("".join(spell_numbers([word]))) for word in words])
     index = np.minimum((letters / letters[-1] * len(places)).astype(int), len(places)) - 1
@@ -182,7 +192,7 @@ def proportional_ends(words: list[str], sound: NDArray[np.bool_]) -> list[float]
 
 
 class Aligner:
-    """Whisper base: how a prompt is recognised, and when each word of its known text ends."""
+    """Recognises prompts with Whisper base and aligns their known texts."""
 
     def __init__(self, model: Path) -> None:
         from faster_whisper import WhisperModel
@@ -192,7 +202,7 @@ class Aligner:
         self._tokenizer = Tokenizer(self._model.hf_tokenizer, multilingual=True, task="transcribe", language="ru")
 
     def encode(self, samples: Samples) -> Any:
-        """What the two other methods take: one pass of the encoder serves both."""
+        """The encoder output that the two other methods take."""
         from faster_whisper.audio import pad_or_trim
 
         return self._model.encode(pad_or_trim(self._model.feature_extractor(samples)))
@@ -203,7 +213,7 @@ class Aligner:
         return str(self._tokenizer.decode(result.sequences_ids[0]))
 
     def ends_s(self, encoded: Any, frames: int, words: list[str]) -> list[float] | None:
-        """None where the alignment is not one time for each word, in order and inside the sound.
+        """When each word ends, in seconds; None where the alignment does not give the words times in their order.
 
         ``frames``: length of the audio in log-mel frames.
         """
@@ -217,7 +227,7 @@ class Aligner:
 
 
 def measure(aligner: Aligner, root: Path, name: str, text: str) -> Prompt | str:
-    """The prompt, or why it is not fit."""
+    """The prompt, or the reason why it cannot be used."""
     samples = read_audio(root, name)
     sound = np.flatnonzero(sound_frames(samples))
     # 50 ms around the sound keep the first and last consonant whole.
@@ -241,7 +251,7 @@ def measure(aligner: Aligner, root: Path, name: str, text: str) -> Prompt | str:
 
 
 def load_prompts(table: Path = TABLE) -> dict[str, Prompt]:
-    """The committed table, by name."""
+    """The prompts of the committed table, by their names."""
     rows = json.loads(table.read_text(encoding="utf-8"))
     return {
         row["name"]: Prompt(**{**row, "words": tuple(row["words"]), "ends_s": tuple(row["ends_s"])}) for row in rows

@@ -1,4 +1,4 @@
-"""A bad network on this machine: a TCP proxy whose connections are cut, fall silent or stall when told."""
+"""A TCP proxy that simulates a bad network: its connections can be reset, become half-open, or be delayed."""
 
 import asyncio
 import random
@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 CHUNK = 4_096
-"""Bytes passed on at once: 0.13 s of audio, so that a delay meets single frames of a stream."""
+"""Bytes forwarded at once: 0.13 s of audio, so that a delay applies to single messages of a stream."""
 
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """One client's connection and the proxy's own to the server."""
+    """A client's connection and the proxy's connection to the server for it."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     open: asyncio.Event = field(default_factory=asyncio.Event)
-    """Not set: nothing passes, in either direction, and nobody is told."""
+    """While it is not set, nothing is forwarded in either direction, and neither side is notified."""
 
     @property
     def client_port(self) -> int:
@@ -33,7 +33,7 @@ class Link:
 
 
 class Proxy:
-    """Passes bytes between ``port`` and the server's port, as well as its network is."""
+    """Forwards bytes between ``port`` and the server's port."""
 
     def __init__(self, delay_s: Callable[[], float]) -> None:
         self.port = 0
@@ -41,20 +41,20 @@ class Proxy:
         self._delay_s = delay_s
 
     def cut(self) -> None:
-        """Every connection is reset at once, on both sides."""
+        """Reset every connection, on both sides."""
         for link in self.links:
             for writer in (link.client, link.server):
-                # No time to linger: the kernel sends a reset instead of a polite end.
+                # With a linger time of 0 the kernel sends a reset and not an orderly end.
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
 
     def silence(self) -> None:
-        """Every connection becomes half-open: it looks alive, and nothing comes any more."""
+        """Make every connection half-open: it stays open, and nothing is forwarded any more."""
         for link in self.links:
             link.open.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: int) -> None:
-        """One client, until one of both sides ends."""
+        """Serve one client until one of the two sides closes its connection."""
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
         except OSError:
@@ -94,10 +94,14 @@ class Proxy:
 async def proxy_to(
     port: int, *, delayed: float = 0.0, delay_s: float = 0.0, cut_every_s: float | None = None, seed: int = 0
 ) -> AsyncIterator[Proxy]:
-    """A proxy in front of a server on this machine.
+    """Run a proxy in front of a server on this machine.
 
-    ``delayed``: the share of a client's chunks that are held back for up to ``delay_s``, and all behind them, as TCP
-    does. ``cut_every_s``: every connection is cut that often.
+    Args:
+        port: of the server.
+        delayed: share of the client's chunks that are delayed. As with TCP, all data behind them is delayed too.
+        delay_s: the longest delay of a chunk.
+        cut_every_s: reset all connections at this interval; None: never.
+        seed: of the random delays.
     """
     chance = random.Random(seed)
     proxy = Proxy(lambda: chance.uniform(0, delay_s) if chance.random() < delayed else 0.0)
@@ -116,14 +120,14 @@ async def proxy_to(
             with suppress(OSError):
                 await writer.wait_closed()
 
-    async def cut_again_and_again(every_s: float) -> None:
+    async def cut_repeatedly(every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
             proxy.cut()
 
     listener = await asyncio.start_server(accept, "127.0.0.1", 0)
     proxy.port = listener.sockets[0].getsockname()[1]
-    cutting = asyncio.create_task(cut_again_and_again(cut_every_s)) if cut_every_s else None
+    cutting = asyncio.create_task(cut_repeatedly(cut_every_s)) if cut_every_s else None
     try:
         yield proxy
     finally:

@@ -1,12 +1,13 @@
-"""People who come, talk, go silent and break off, for as long as asked: does the server keep something of them?
+"""Soak test: measures whether a server keeps memory, handles, threads or connections of clients that have left.
 
     python -m benchmarks.soak --minutes 30 --json benchmarks/results/soak.json
 
-Starts a server with one worker (or measures the one at ``--url``), and keeps ``--sessions`` visitors on it, who follow
-each other without a pause. Each draws a manner: stops politely, hangs up in the middle, is silent, says rubbish, sends
-a file's worth at once, sends a file over HTTP. Once in ``--every`` seconds the worker's memory, handles, threads and
-connections are written down. After ``--warm-up`` of the time a line is laid through the memory: its slope an hour, and
-for a hundred visitors, is what was kept.
+Starts a server with one worker (or measures the one at ``--url``) and keeps ``--sessions`` clients ("visitors") on it;
+each is followed by the next without a pause. Each visitor behaves in a random manner: it ends its stream properly,
+disconnects in the middle, sends silence, sends invalid messages, sends a whole recording at once, or sends a file over
+HTTP. Every ``--every`` seconds the memory (MB), file handles, threads and connections of the whole process tree
+are recorded. A line is fitted to the memory after the first ``--warm-up`` share of the time. Its slope, in MB per hour
+and per 100 visitors, is the leak.
 """
 
 import argparse
@@ -37,16 +38,16 @@ from benchmarks.serving import running_server
 
 CLIP = Path(__file__).parents[1] / "tests" / "data" / "prompts_24s.flac"
 MANNERS = {"polite": 6, "hangs_up": 4, "silent": 2, "rubbish": 1, "burst": 2, "file": 1}
-"""How often each is drawn."""
+"""The relative frequency of each manner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The server at one moment: the whole process tree."""
+    """What the server's whole process tree has at one moment."""
 
     minute: float
     visitors: int
-    """That have come and gone so far."""
+    """Visitors that have left so far."""
     rss_mb: float
     handles: int
     threads: int
@@ -54,7 +55,7 @@ class Sample:
 
 
 def look(pid: int, began: float, visitors: int) -> Sample:
-    """What the server holds now."""
+    """Measure the process ``pid`` and its descendants."""
     root = psutil.Process(pid)
     rss = handles = threads = connections = 0
     for process in [root, *root.children(recursive=True)]:
@@ -67,7 +68,7 @@ def look(pid: int, began: float, visitors: int) -> Sample:
 
 
 def slope(samples: Sequence[Sample], of: str) -> float:
-    """MB of memory for each ``of`` (a field of Sample) by the least squares' line; 0 where there is no line."""
+    """The slope of the memory (MB) over the field ``of`` of Sample, by least squares; 0 where it is not defined."""
     xs = [float(getattr(sample, of)) for sample in samples]
     if len(set(xs)) < 2:
         return 0.0
@@ -75,7 +76,7 @@ def slope(samples: Sequence[Sample], of: str) -> float:
 
 
 class Crowd:
-    """Visitors who follow each other."""
+    """Runs visitors one after the other and counts them and their failures."""
 
     def __init__(self, url: str, sound: Sound, file: bytes, seed: int) -> None:
         self._url = url
@@ -90,7 +91,7 @@ class Crowd:
         return sum(self.gone.values())
 
     async def keep_coming(self, until: float) -> None:
-        """One visitor after the other."""
+        """Run one visitor after the other until this moment of the monotonic clock."""
         while time.monotonic() < until:
             [manner] = self._chance.choices(list(MANNERS), list(MANNERS.values()))
             try:
@@ -125,7 +126,7 @@ class Crowd:
                 async with connect(self._url, compression=None) as socket:
                     await socket.send('{"type":"start"}')
                     await socket.send('{"type":')
-                    # Closed with 1007, which is what it deserves.
+                    # The server closes the connection with 1007.
                     with suppress(ConnectionClosed):
                         while True:
                             await socket.recv()
@@ -133,7 +134,7 @@ class Crowd:
                 await self._send_file()
 
     async def _break_off(self, said: Sound) -> None:
-        """No stop, no close frame: the connection is gone."""
+        """Send audio, then close the TCP connection without ``stop`` and without a close frame."""
         async with connect(self._url, compression=None) as socket:
             await socket.send('{"type":"start","language":"ru"}')
             for at in range(0, len(said.samples), said.rate // 10):
@@ -153,10 +154,14 @@ class Crowd:
 
 
 async def soak(url: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The samples and what they say."""
+    """The whole measurement of a running server.
+
+    Raises:
+        SystemExit: no process on this machine listens on the port of the URL.
+    """
     pid = server_on_port(urllib.parse.urlsplit(url).port or 80)
     if pid is None:
-        raise SystemExit(f"nobody on this machine listens for {url}")
+        raise SystemExit(f"no process on this machine listens on the port of {url}, expected a running server")
     crowd = Crowd(url, read_sound(CLIP), CLIP.read_bytes(), options.seed)
     began = time.monotonic()
     until = began + options.minutes * 60
@@ -188,6 +193,7 @@ async def soak(url: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(sample: Sample) -> None:
+    """Print a row of the table."""
     print(
         f"{sample.minute:6.1f} | {sample.visitors:8} | {sample.rss_mb:6.1f} | {sample.handles:7} | "
         f"{sample.threads:7} | {sample.connections}",
@@ -198,14 +204,14 @@ def show(sample: Sample) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--sessions", type=int, default=4, help="visitors at once")
-    parser.add_argument("--every", type=float, default=10.0, help="seconds between two looks at the server")
-    parser.add_argument("--warm-up", type=float, default=0.3, help="share of the time that does not count")
+    parser.add_argument("--sessions", type=int, default=4, help="visitors at the same time")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between two measurements")
+    parser.add_argument("--warm-up", type=float, default=0.3, help="share of the time before the line is fitted")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--url", help="a server that runs; without it one is started: base on the CPU, one worker")
+    parser.add_argument("--url", help="a running server; default: start one, base on the CPU with one worker")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    # Everybody is let in, and the worker is not replaced: it is the one that is looked at.
+    # No visitor may be refused, and the worker must not be replaced, because its memory is what is measured.
     own = running_server(1, WLK_MAX_SESSIONS="64", WLK_GUNICORN_MAX_REQUESTS="0")
     with nullcontext() if options.url else own as server:
         result = asyncio.run(soak(options.url or (server.ws_url if server else ""), options))

@@ -1,9 +1,10 @@
-"""What a start costs: import time, cold start to ready, memory of the master and of an idle worker.
+"""Measures what a start costs: import times, time from start to ready, memory of the master and of an idle worker.
 
     python -m benchmarks.startup --runs 3 --markdown benchmarks/results/startup.md
 
-Import times are of a fresh process with the files in the page cache, less the interpreter's own start. Memory is the
-proportional set size, in which pages that processes share count once, and the resident set beside it.
+Import times (ms) are those of a fresh process with the files in the page cache, without the start of the interpreter.
+Memory (MB) is the proportional set size, in which a page that several processes share is divided among them; the
+resident set size is printed next to it.
 """
 
 import argparse
@@ -29,17 +30,17 @@ SETTLE_S = 2.0
 
 
 def import_ms(module: str, runs: int) -> float:
-    """Median time to import a module in a fresh interpreter."""
+    """Median time in ms to import a module in a fresh interpreter."""
     program = f"import time; begun = time.perf_counter(); import {module}; print(time.perf_counter() - begun)"
     times = []
-    for _ in range(runs + 1):  # the first one warms the page cache
+    for _ in range(runs + 1):  # the first run fills the page cache
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
         times.append(1000 * float(done.stdout))
     return statistics.median(times[1:])
 
 
 def slowest_imports(module: str, count: int = 5) -> list[tuple[str, float]]:
-    """The modules below it that take longest by themselves, with ms."""
+    """The packages that take longest when the module is imported, with the ms of their own code."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", f"import {module}"],
         cwd=ROOT,
@@ -55,13 +56,13 @@ def slowest_imports(module: str, count: int = 5) -> list[tuple[str, float]]:
 
 
 def memory_mb(process: psutil.Process) -> tuple[float, float]:
-    """(proportional, resident)."""
+    """The proportional and the resident set size."""
     info = process.memory_full_info()
     return info.pss / 2**20, info.rss / 2**20
 
 
 def start_once(model: str) -> dict[str, float]:
-    """One cold process, to ready; figures of its master and its worker when nobody is on it."""
+    """Start a server once and measure it while it has no sessions; ``idle_cpu`` is a share of one core."""
     begun = time.monotonic()
     with running_server(1, WLK_MODEL=model) as server:
         ready_s = time.monotonic() - begun
@@ -85,7 +86,7 @@ def start_once(model: str) -> dict[str, float]:
 def report(
     imports: dict[str, float], slowest: Sequence[tuple[str, float]], starts: Sequence[dict[str, float]], model: str
 ) -> str:
-    """The table, as it stands in benchmarks/results."""
+    """The table, as benchmarks/results/startup.md has it."""
     middle = {name: statistics.median(start[name] for start in starts) for name in starts[0]}
     rows = [f"| import {name} | {value:.0f} ms |" for name, value in imports.items()]
     rows += [
@@ -98,8 +99,8 @@ def report(
     return (
         "# What a start costs\n\n"
         f"`python -m benchmarks.startup --runs {len(starts)}`, medians; Python {platform.python_version()}, "
-        f"{psutil.cpu_count()} cores. Memory counts shared pages once.\n\n"
-        "| | |\n|---|---|\n" + "\n".join(rows) + f"\n\nLongest of the application's imports: {most}.\n"
+        f"{psutil.cpu_count()} cores. Memory is the proportional set size.\n\n"
+        "| | |\n|---|---|\n" + "\n".join(rows) + f"\n\nSlowest imports of the application: {most}.\n"
     )
 
 

@@ -22,6 +22,7 @@ def test_a_phrase_is_transcribed_and_its_cost_measured(base_model: Path) -> None
     assert cpu_s > 0
 
 
+@pytest.mark.slow
 def test_groups_are_reported_for_each_beam_size(base_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table of the files, then a table of the groups for each beam size."""
     data = Path(__file__).parents[1] / "data"
