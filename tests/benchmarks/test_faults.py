@@ -1,4 +1,4 @@
-"""The fault benchmark's arithmetic; that it breaks a server is seen in tests/e2e/test_faults.py."""
+"""The counting of the fault benchmark. tests/e2e/test_faults.py runs it against real servers."""
 
 import random
 
@@ -36,18 +36,18 @@ from benchmarks.scoring import Snapshot, TimedWord
     ],
 )
 def test_words_are_lost_doubled_or_changed(text: str, lost: int, doubled: int, changed: int) -> None:
-    """Against the same text: without a word, with one too many, or with another one; figures are read as words."""
+    """A text is compared with the original, in words with numbers spelt out: similar letters make a changed word."""
     assert difference(text, "раз два три четыре") == Difference(lost, doubled, changed)
 
 
 def test_the_nearest_of_the_uninterrupted_texts_counts() -> None:
-    """They differ among themselves: what is in one of them is not a fault's doing."""
+    """Uninterrupted texts differ from each other, and a difference that one of them has too was not made by a fault."""
     assert nearest("раз пять три", ["раз два три", "раз пять три", "раз"]) == "раз пять три"
     assert changes("раз пять три", "раз два три") == ["два -> пять"]
 
 
-def test_faults_come_at_random_but_the_same_for_a_seed() -> None:
-    """One in each part of the audio, away from its ends; every kind as often as the others."""
+def test_faults_are_random_and_the_same_for_a_seed() -> None:
+    """There is one in each part of the audio, not close to its ends, and all kinds are equally frequent."""
     planned = [plan(random.Random(seed), 60, 4, KINDS) for seed in (1, 1, 2)]
     assert planned[0] == planned[1] != planned[2]
     times = [at_s for at_s, _ in planned[0]]
@@ -62,9 +62,9 @@ def event(kind: str, **fields: object) -> dict[str, object]:
     return {"type": kind, **fields}
 
 
-def test_text_flows_again_when_the_new_connection_brings_some() -> None:
-    """Counted from the last words of the old connection; a new one that is still silent does not count; silence can be
-    said.
+def test_the_time_to_resume_ends_with_the_first_text_of_the_new_connection() -> None:
+    """It starts with the last message of the old connection. An empty partial or a lag does not end it; a progress
+    event without lag does, because all audio is processed. A fault without a lost connection has no time.
     """
     recording = Recording(
         events=[
@@ -84,7 +84,7 @@ def test_text_flows_again_when_the_new_connection_brings_some() -> None:
 
 
 def test_the_summary_adds_up() -> None:
-    """Counts over all runs, the worst between uninterrupted ones, times over all faults and of each kind."""
+    """Counts are sums over all runs, uninterrupted runs give the largest count, times are over all and by kind."""
 
     def run(*texts: str) -> Recording:
         return Recording(snapshots=[Snapshot(float(at), text, "") for at, text in enumerate(texts)])
@@ -103,8 +103,8 @@ def test_the_summary_adds_up() -> None:
     assert figures["differences"] == [["два -> -"], []]
 
 
-def test_only_the_first_seconds() -> None:
-    """The audio is cut, and the words that end after the cut are not expected."""
+def test_only_the_first_seconds_are_used() -> None:
+    """The audio is cut, and words that end after the cut are dropped."""
     sound, words = cut_to(Sound(np.zeros(16_000, np.int16), 8_000), [TimedWord("а", 0.4), TimedWord("б", 1.2)], 1.0)
     assert (sound.seconds, [word.text for word in words]) == (1.0, ["а"])
     assert cut_to(sound, words, None) == (sound, words)

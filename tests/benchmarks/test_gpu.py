@@ -1,4 +1,4 @@
-"""The sweep over models, types, batches and sessions: on the CPU here, so that it works when there is a GPU."""
+"""The measurement of models, compute types, batch sizes and sessions, run on the CPU."""
 
 import json
 import math
@@ -15,8 +15,8 @@ from whisperlivekit.observe.gpu import NoGpu, read_gpus
 ROW = Row("small", "float16", 8, 4, 100, 0.5, 1.2, 0.8, 2048.4, 0.37)
 
 
-def test_the_best_is_the_most_sessions_in_time() -> None:
-    """For each model, type and batch; what was late, or said nothing, is none."""
+def test_the_best_row_has_the_most_sessions_within_the_limit() -> None:
+    """For each model, compute type and batch size. Rows above the limit or without any word do not count."""
     rows = [
         ROW,
         replace(ROW, sessions=8, commit_p95_s=1.9),
@@ -29,26 +29,28 @@ def test_the_best_is_the_most_sessions_in_time() -> None:
 
 
 def test_a_row_is_a_line_of_the_table() -> None:
+    """It has as many columns as the heading, also without a GPU."""
     assert line(ROW) == "| small | float16 | 8 | 4 | 0.50 s | 1.20 s | 0.80 s | 2048 | 37% |"
     assert line(replace(ROW, vram_mb=None, busy=None)).endswith("| – | – |")
     assert line(ROW).count("|") == gpu.COLUMNS.count("|")
 
 
 def test_percentiles() -> None:
+    """A percentile is one of the values, and NaN where there are none."""
     assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
     assert percentile([1.0, 2.0, 3.0, 4.0], 0.95) == 4.0
     assert math.isnan(percentile([], 0.95))
 
 
-def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """It does not fall back to the CPU: figures of another device would be worse than none."""
+def test_without_a_gpu_it_ends_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not silently measure the CPU instead."""
     try:
         read_gpus()
     except NoGpu:
         with pytest.raises(SystemExit) as ended:
             main([])
         assert ended.value.code == 2
-        assert "No GPU, no figures" in capsys.readouterr().err
+        assert "Without a GPU, use: --device cpu" in capsys.readouterr().err
     else:
         pytest.skip("this machine has a GPU")
 
@@ -56,20 +58,20 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.model
 @pytest.mark.slow
 def test_it_measures_on_the_cpu(base_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A short phrase in one session: words, latencies in their range, a table, a file, a plot; no model: skipped."""
+    """A short phrase in one session gives words, latencies, a table, a file and a plot; a missing model is skipped."""
     main(
         [
             "--device", "cpu", "--models", "missing,base", "--model-dir", str(base_model.parent), "--sessions", "1",
-            "--batches", "4", "--audio", str(ROOT / "tests" / "data" / "phrase_3s.flac"), "--limit-s", "30",
+            "--batches", "4", "--audio", str(ROOT / "tests" / "data" / "phrase_3s.flac"), "--limit-s", "inf",
             "--json", str(tmp_path / "gpu.json"), "--plot", str(tmp_path / "gpu.svg"),
         ]
     )  # fmt: skip
-    told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    (row,) = told["rows"]
-    assert told["device"].startswith("CPU")
+    result = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    (row,) = result["rows"]
+    assert result["device"].startswith("CPU")
     assert row["words"] >= 3
-    assert 0 < row["commit_p50_s"] <= row["commit_p95_s"] < 30
-    assert 0 < row["first_partial_p50_s"] < 30
+    assert 0 < row["commit_p50_s"] <= row["commit_p95_s"]
+    assert row["first_partial_p50_s"] > 0
     assert row["vram_mb"] is None
     shown = capsys.readouterr().out
     assert "| missing | int8 | 4 | skipped: " in shown

@@ -1,4 +1,4 @@
-"""The load measurement, against a small server of this process: when it stops, what it writes, what it draws."""
+"""The load measurement against a small server in this process: when it stops, what it writes, what it draws."""
 
 import argparse
 import asyncio
@@ -29,28 +29,28 @@ def options() -> argparse.Namespace:
     return argparse.Namespace(protocol="native", language="ru", stagger_s=0.02)
 
 
-def test_every_session_is_scored_and_the_server_s_cost_told(server: Server) -> None:
-    """The worst session's latencies, the errors of all, and what it took."""
+def test_every_session_is_scored_and_the_server_s_cost_measured(server: Server) -> None:
+    """A row has the latencies of the worst session, the errors of all sessions, CPU time and memory."""
     row = asyncio.run(measure(server.ws_url, SOUND, WORDS, 2, options()))
     assert (row["sessions"], row["served"], row["failures"]) == (2, 2, [])
     assert row["wer"] == row["worst_wer"] == 0
-    assert 0 < row["commit_p50_s"] <= row["commit_p95_s"] < 2
+    assert 0 < row["commit_p50_s"] <= row["commit_p95_s"]
     assert row["rss_mb"] > 20
     assert row["cpu_cores"] > 0
-    assert not over(row, 3.0)
-    assert over(row, 0.01)
+    assert not over(row, row["commit_p95_s"])
+    assert over(row, row["commit_p95_s"] / 2)
     assert line(row).count("|") == line({}).count("|")
 
 
-def test_a_refusal_is_a_figure_too(server: Server) -> None:
-    """Who was not let in is counted, with the reason, and that ends the measurement."""
+def test_refused_sessions_end_the_measurement(server: Server) -> None:
+    """They are counted, with the reason, and the row is over any limit."""
     row = asyncio.run(measure(server.ws_url, SOUND, WORDS, 3, options()))
     assert (row["sessions"], row["served"], row["failures"]) == (3, 2, ["503: refused"])
-    assert over(row, 3.0)
+    assert over(row, float("inf"))
 
 
 def test_parts_of_a_measurement_make_one() -> None:
-    """New rows take the place of old ones; of another machine or other speech nothing is kept."""
+    """New rows replace old ones; old rows of another machine or other speech are dropped."""
     old: dict[str, Any] = {"machine": "m", "audio": "a", "rows": [{"sessions": 1, "wer": 0.2}, {"sessions": 2}]}
     new: dict[str, Any] = {"machine": "m", "audio": "a", "rows": [{"sessions": 1, "wer": 0.1}, {"sessions": 4}]}
     assert merge(old, new)["rows"] == [{"sessions": 1, "wer": 0.1}, {"sessions": 2}, {"sessions": 4}]
@@ -58,7 +58,7 @@ def test_parts_of_a_measurement_make_one() -> None:
 
 
 def test_the_plot_is_drawn_and_the_same_twice(tmp_path: Path) -> None:
-    """Rows without a latency are left out; equal figures give equal files."""
+    """Rows without a latency are left out, and the same figures give the same file."""
     rows = [{"sessions": n, "commit_p50_s": 1.0, "commit_p95_s": 1.5 * n, "worst_wer": 0.1} for n in (1, 2, 4)]
     result = {"name": "a", "rows": [*rows, {"sessions": 8, "served": 0}]}
     for name in ("one.svg", "two.svg"):

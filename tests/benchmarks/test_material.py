@@ -1,10 +1,11 @@
-"""The signals that benchmark streams are made of, without the packages that they come from."""
+"""The signals that benchmark streams consist of. These tests do not need the prompts' packages."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from benchmarks.material import (
     Tape,
@@ -26,8 +27,8 @@ def tone(hz: float, seconds: float = 1.0) -> np.ndarray[tuple[int], np.dtype[np.
     return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-def test_a_telephone_passes_its_band_only() -> None:
-    """1 kHz passes, 100 Hz and 6 kHz do not."""
+def test_a_telephone_passes_only_its_band() -> None:
+    """A tone of 1 kHz passes; tones of 100 Hz and 6 kHz do not."""
 
     def passed(hz: float) -> float:
         heard, sent = telephone(tone(hz))[4000:12_000], tone(hz)[4000:12_000]
@@ -39,7 +40,7 @@ def test_a_telephone_passes_its_band_only() -> None:
 
 
 def test_noise_is_added_at_the_asked_ratio() -> None:
-    """10 dB below the speech, pauses not counted."""
+    """The noise is 10 dB below the speech; pauses do not count as speech."""
     speech = np.concatenate([tone(500), np.zeros(RATE, np.float32)])
     noise = np.random.default_rng(1).standard_normal(len(speech)).astype(np.float32)
     added = with_noise(speech, noise) - speech
@@ -47,13 +48,13 @@ def test_noise_is_added_at_the_asked_ratio() -> None:
 
 
 def test_a_mix_never_clips() -> None:
-    """It is turned down as a whole instead."""
+    """It is scaled down as a whole instead."""
     loud = tone(500) * np.float32(3.3)
     assert np.abs(with_noise(loud, np.random.default_rng(1).standard_normal(len(loud)).astype(np.float32))).max() < 1
 
 
 def test_word_ends_count_from_the_beginning_of_the_tape() -> None:
-    """A word's end moves with the pieces before it."""
+    """The end of a word moves by the length of the pieces before it."""
     tape = Tape(np.random.default_rng(0))
     tape.pause(1.5)
     tape.add(tone(500, 0.5), ["раз", "два"], [0.2, 0.5])
@@ -64,7 +65,7 @@ def test_word_ends_count_from_the_beginning_of_the_tape() -> None:
 
 
 def test_babble_is_the_same_each_time_and_has_no_pauses() -> None:
-    """The seed is the stream's name."""
+    """The name of the stream is the seed."""
     lines = [tone(hz, 0.3) for hz in (200, 300, 400)]
     first, again, other = (babble(name, lines, RATE) for name in ("a", "a", "b"))
     assert np.array_equal(first, again)
@@ -80,12 +81,12 @@ def test_babble_is_the_same_each_time_and_has_no_pauses() -> None:
     ],
 )  # fmt: skip
 def test_a_number_is_put_together_as_it_is_said(number: int, parts: list[str]) -> None:
-    """Tens and ones from single prompts."""
+    """Hundreds, tens and ones are prompts of their own."""
     assert _number_parts(number) == parts
 
 
 def test_non_speech_parts_have_their_length_and_do_not_clip() -> None:
-    """Room noise, keys and line tones."""
+    """This is so for the room, the dialled keys and the line tones."""
     seed = np.random.default_rng(3)
     for part, seconds in ((room(seed, 9), 9), (dtmf(seed, 9), 9), (rings(9), 9)):
         assert len(part) == seconds * RATE
@@ -93,7 +94,7 @@ def test_non_speech_parts_have_their_length_and_do_not_clip() -> None:
 
 
 def test_every_prompt_has_one_end_for_each_word_in_order() -> None:
-    """The committed table is fit for use: ends rise and lie inside the sound."""
+    """In the committed table all ends are in ascending order and inside the sound."""
     prompts = load_prompts()
     assert len(prompts) > 400
     for prompt in prompts.values():
@@ -104,9 +105,7 @@ def test_every_prompt_has_one_end_for_each_word_in_order() -> None:
 
 @pytest.mark.parametrize("name", ["prompts_24s", "phrase_3s", "telephone_8k"])
 def test_each_clip_of_the_tests_has_words_within_it(name: str) -> None:
-    """What other tests rely on."""
-    import soundfile
-
+    """Other tests rely on it."""
     folder = Path(__file__).parents[1] / "data"
     [audio] = [path for path in folder.glob(f"{name}.*") if path.suffix != ".json"]
     words = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))

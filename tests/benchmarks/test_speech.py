@@ -86,7 +86,7 @@ def test_audio_without_a_transcript_is_refused(tmp_path: Path) -> None:
 
 
 def test_speech_is_cut_in_a_pause() -> None:
-    """Not in a word, not longer than asked, and with the words that are in it."""
+    """The part ends in a pause, is not longer than requested, and has the words that end in it."""
     ends = [1.0, 1.5, 2.0, 4.5, 5.0, 9.0]
     words = [TimedWord(str(end), end) for end in ends]
     sound = Sound(np.zeros(160_000, np.int16), 16_000)
