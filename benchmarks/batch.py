@@ -99,7 +99,7 @@ def measure_stages(model: TimedModel, requests: Sequence[DecodeRequest], batch: 
 
 
 @dataclass(slots=True)
-class _Talker:
+class _SimulatedSession:
     """One simulated session and its stream."""
 
     core: Session
@@ -109,7 +109,7 @@ class _Talker:
     position: int = 0
     judged: int = 0
 
-    def hear(self) -> float | None:
+    def receive_chunk(self) -> float | None:
         """Receive the next chunk.
 
         Returns:
@@ -131,7 +131,7 @@ class _Talker:
 class Load:
     """The result of a simulation."""
 
-    talkers: list[_Talker]
+    sessions: list[_SimulatedSession]
     busy_s: float = 0.0
     batches: int = 0
     requests: int = 0
@@ -139,36 +139,38 @@ class Load:
 
 def simulate(model: TimedModel, stream: Stream, config: SessionConfig, sessions: int, max_batch: int) -> Load:
     """Run sessions that share one model, on a clock on which only the audio and the model take time."""
-    load = Load([_Talker(Session(config, Start()), stream, number * 0.7 + number / 17) for number in range(sessions)])
-    arrivals = [(talker.begins + CHUNK / SAMPLE_RATE, number) for number, talker in enumerate(load.talkers)]
+    load = Load(
+        [_SimulatedSession(Session(config, Start()), stream, number * 0.7 + number / 17) for number in range(sessions)]
+    )
+    arrivals = [(session.begins + CHUNK / SAMPLE_RATE, number) for number, session in enumerate(load.sessions)]
     heapq.heapify(arrivals)
-    waiting: list[tuple[Waiting, _Talker]] = []
+    waiting: list[tuple[Waiting, _SimulatedSession]] = []
     count = itertools.count()
     now = 0.0
 
-    def react(talker: _Talker) -> None:
-        talker.transcript.apply(talker.core.events(), now - talker.begins)
-        if (request := talker.core.next_decode()) is not None:
-            waiting.append((Waiting(request, next(count)), talker))
+    def react(session: _SimulatedSession) -> None:
+        session.transcript.apply(session.core.events(), now - session.begins)
+        if (request := session.core.next_decode()) is not None:
+            waiting.append((Waiting(request, next(count)), session))
 
-    def hear_until(limit: float) -> None:
+    def receive_until(limit: float) -> None:
         nonlocal now
         while arrivals and arrivals[0][0] <= limit:
             now, number = heapq.heappop(arrivals)
-            talker = load.talkers[number]
-            if (due := talker.hear()) is not None:
+            session = load.sessions[number]
+            if (due := session.receive_chunk()) is not None:
                 heapq.heappush(arrivals, (due, number))
-            react(talker)
+            react(session)
 
     while True:
         if not waiting:
             if not arrivals:
                 return load
-            hear_until(arrivals[0][0])
+            receive_until(arrivals[0][0])
             continue
         chosen = next_batch([entry for entry, _ in waiting], max_batch)
-        batch = [(entry, talker) for entry, talker in waiting if entry in chosen]
-        waiting = [(entry, talker) for entry, talker in waiting if entry not in chosen]
+        batch = [(entry, session) for entry, session in waiting if entry in chosen]
+        waiting = [(entry, session) for entry, session in waiting if entry not in chosen]
         began = model.clock()
         answers = model.decode([entry.request for entry, _ in batch])
         took = model.clock() - began
@@ -176,17 +178,17 @@ def simulate(model: TimedModel, stream: Stream, config: SessionConfig, sessions:
         load.batches += 1
         load.requests += len(batch)
         ready = now + took
-        hear_until(ready)
+        receive_until(ready)
         now = ready
-        for (_, talker), answer in zip(batch, answers, strict=True):
-            talker.core.receive_hypothesis(answer)
-            react(talker)
+        for (_, session), answer in zip(batch, answers, strict=True):
+            session.core.receive_hypothesis(answer)
+            react(session)
 
 
-def judge(load: Load) -> dict[str, float]:
+def summarise(load: Load) -> dict[str, float]:
     """The worst latencies and error rates of the sessions, and how the model was used."""
-    scores = [score(talker.transcript.snapshots, talker.stream.words) for talker in load.talkers]
-    seconds = max(talker.begins for talker in load.talkers) + len(load.talkers[0].stream.samples) / SAMPLE_RATE
+    scores = [score(session.transcript.snapshots, session.stream.words) for session in load.sessions]
+    seconds = max(session.begins for session in load.sessions) + len(load.sessions[0].stream.samples) / SAMPLE_RATE
     return {
         "wer": statistics.fmean(one.wer for one in scores),
         "worst_wer": max(one.wer for one in scores),
@@ -265,7 +267,7 @@ def main() -> None:
                 print(f"\n{threads} threads: sessions")
                 print("  N | max batch | mean | decodes/s | busy | WER mean/worst | commit p50/p95 | partial p50")
             for batch in options.batch:
-                row = judge(simulate(model, stream, config, sessions, batch))
+                row = summarise(simulate(model, stream, config, sessions, batch))
                 rows.append({"threads": threads, "sessions": sessions, "max_batch": batch, **row})
                 print(
                     f"{sessions:3} | {batch:9} | {row['batch']:4.1f} | {row['decodes_per_s']:9.2f} | "

@@ -148,7 +148,7 @@ def resume_s(recording: Recording, at_s: float) -> float | None:
     return None
 
 
-class Saboteur:
+class FaultInjector:
     """Carries out the planned faults while a stream is played."""
 
     def __init__(self, server: Server, proxy: Proxy) -> None:
@@ -163,7 +163,7 @@ class Saboteur:
             await asyncio.sleep(max(0.0, began + at_s / pace - loop.time()))
             # Before the server has recovered from the previous fault, the cost of this one could not be told from it.
             await self._until_recovered()
-            if await self._strike(kind):
+            if await self._inject(kind):
                 self.done.append((kind, loop.time()))
 
     async def _until_recovered(self) -> None:
@@ -183,7 +183,7 @@ class Saboteur:
     def _serving(self) -> psutil.Process | None:
         return self._server.worker_of(self._proxy.links[-1].server_port) if self._proxy.links else None
 
-    async def _strike(self, kind: str) -> bool:
+    async def _inject(self, kind: str) -> bool:
         worker = self._serving()
         match kind:
             case "cut":
@@ -215,9 +215,9 @@ async def run_with_faults(
 ) -> tuple[Recording, list[Fault]]:
     """Play one stream with the planned faults, and return its recording and the faults that were carried out."""
     async with proxy_to(int(server.url.rsplit(":", 1)[1])) as proxy:
-        saboteur = Saboteur(server, proxy)
+        injector = FaultInjector(server, proxy)
         began = asyncio.get_running_loop().time()
-        striking = asyncio.create_task(saboteur.follow(planned, began, pace))
+        injecting = asyncio.create_task(injector.follow(planned, began, pace))
         try:
             recording = await play(
                 f"ws://127.0.0.1:{proxy.port}/ws",
@@ -229,10 +229,10 @@ async def run_with_faults(
                 ping_s=ping_s,
             )
         finally:
-            striking.cancel()
-            await asyncio.gather(striking, return_exceptions=True)
+            injecting.cancel()
+            await asyncio.gather(injecting, return_exceptions=True)
     faults = []
-    for kind, moment in saboteur.done:
+    for kind, moment in injector.done:
         at_s = moment - recording.began
         faults.append(Fault(run, kind, round(at_s, 3), resume_s(recording, at_s)))
     return recording, faults

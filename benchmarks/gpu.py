@@ -67,20 +67,20 @@ class Row:
 
 
 @dataclass(slots=True)
-class Heard:
+class Latencies:
     """The latencies of one session."""
 
     commits_s: list[float]
     first_partial_s: float | None = None
 
 
-async def listen(engine: Engine, samples: NDArray[np.float32], language: str | None, delay_s: float) -> Heard:
+async def listen(engine: Engine, samples: NDArray[np.float32], language: str | None, delay_s: float) -> Latencies:
     """Play the samples to one session at exactly 1x, after ``delay_s``."""
     await asyncio.sleep(delay_s)
     loop = asyncio.get_running_loop()
     runner = SessionRunner(engine, engine.detector(), SessionConfig(language=language), Start())
     begun = loop.time()
-    heard = Heard([])
+    found = Latencies([])
 
     async def speak() -> None:
         step = round(CHUNK_S * SAMPLE_RATE)
@@ -98,14 +98,14 @@ async def listen(engine: Engine, samples: NDArray[np.float32], language: str | N
         match event:
             case SpeechStarted(at) if started is None:
                 started = at / SAMPLE_RATE
-            case Partial(text, _, _) if text and heard.first_partial_s is None:
-                heard.first_partial_s = now - (started or 0.0)
+            case Partial(text, _, _) if text and found.first_partial_s is None:
+                found.first_partial_s = now - (started or 0.0)
             case Committed(words):
-                heard.commits_s += [now - word.end / SAMPLE_RATE for word in words]
+                found.commits_s += [now - word.end / SAMPLE_RATE for word in words]
             case _:
                 pass
     await speaking
-    return heard
+    return found
 
 
 def visible() -> tuple[Gpu, ...]:
@@ -174,8 +174,8 @@ async def sweep(
                 everyone = await asyncio.gather(
                     *(listen(engine, samples, config.language, number * STAGGER_S) for number in range(count))
                 )
-            commits = sorted(latency for heard in everyone for latency in heard.commits_s)
-            firsts = [heard.first_partial_s for heard in everyone if heard.first_partial_s is not None]
+            commits = sorted(latency for found in everyone for latency in found.commits_s)
+            firsts = [found.first_partial_s for found in everyone if found.first_partial_s is not None]
             rows.append(
                 Row(
                     model=model,

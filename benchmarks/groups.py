@@ -6,8 +6,9 @@
 The errors of a recording are divided among blocks of speech: its clips, or about 20 words where it has none. Errors in
 one block have common causes (a voice, a noise, a phrase that went wrong), so blocks are drawn and not words: the
 interval runs from the 2.5th to the 97.5th percentile of the WER of as many blocks, drawn with replacement from all
-blocks of the group. It says how far the WER would vary with other speech of the same kind. It does not say how much two
-settings differ on the same recordings: that difference varies much less.
+blocks of the group. It says how far the WER would vary with other speech of the same kind. With fewer than about ten
+blocks it is too narrow, because so few blocks do not show how much speech varies. It does not say how much two settings
+differ on the same recordings.
 """
 
 from bisect import bisect_left
@@ -38,8 +39,10 @@ class GroupRow:
     """Reference words, numbers spelt out."""
     wer: float
     low: float
-    """The lower end of the interval."""
     high: float
+    """The ends of the interval."""
+    blocks: int
+    """How many blocks it was drawn from."""
     substitutions: int
     deletions: int
     insertions: int
@@ -111,6 +114,7 @@ def _row(group: str, recordings: Sequence[Sequence[Errors]]) -> GroupRow:
         wer=total.wer,
         low=low,
         high=high,
+        blocks=len(blocks),
         substitutions=total.substitutions,
         deletions=total.deletions,
         insertions=total.insertions,
@@ -119,10 +123,10 @@ def _row(group: str, recordings: Sequence[Sequence[Errors]]) -> GroupRow:
 
 def table(rows: Iterable[GroupRow]) -> str:
     """The rows as Markdown."""
-    lines = ["| group | recordings | words | WER | 95 % interval | sub / del / ins |", "|---|---|---|---|---|---|"]
+    lines = ["| group | recordings | blocks | words | WER | 95 % interval | sub / del / ins |", "|" + "---|" * 7]
     lines += [
-        f"| {row.group} | {row.recordings} | {row.words} | {row.wer:.3f} | {row.low:.3f} to {row.high:.3f} "
-        f"| {row.substitutions} / {row.deletions} / {row.insertions} |"
+        f"| {row.group} | {row.recordings} | {row.blocks} | {row.words} | {row.wer:.3f} "
+        f"| {row.low:.3f} to {row.high:.3f} | {row.substitutions} / {row.deletions} / {row.insertions} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -75,7 +75,7 @@ def slope(samples: Sequence[Sample], of: str) -> float:
     return statistics.linear_regression(xs, [sample.rss_mb for sample in samples]).slope
 
 
-class Crowd:
+class Visitors:
     """Runs visitors one after the other and counts them and their failures."""
 
     def __init__(self, url: str, sound: Sound, file: bytes, seed: int) -> None:
@@ -162,26 +162,26 @@ async def soak(url: str, options: argparse.Namespace) -> dict[str, Any]:
     pid = server_on_port(urllib.parse.urlsplit(url).port or 80)
     if pid is None:
         raise SystemExit(f"no process on this machine listens on the port of {url}, expected a running server")
-    crowd = Crowd(url, read_sound(CLIP), CLIP.read_bytes(), options.seed)
+    visitors = Visitors(url, read_sound(CLIP), CLIP.read_bytes(), options.seed)
     began = time.monotonic()
     until = began + options.minutes * 60
     samples = [look(pid, began, 0)]
-    coming = [asyncio.create_task(crowd.keep_coming(until)) for _ in range(options.sessions)]
+    coming = [asyncio.create_task(visitors.keep_coming(until)) for _ in range(options.sessions)]
     print("minute | visitors | RSS MB | handles | threads | connections")
     while time.monotonic() < until:
         await asyncio.sleep(min(options.every, max(0.1, until - time.monotonic())))
-        samples.append(look(pid, began, crowd.visitors))
+        samples.append(look(pid, began, visitors.visitors))
         show(samples[-1])
     await asyncio.gather(*coming)
     await asyncio.sleep(2)
-    samples.append(look(pid, began, crowd.visitors))
+    samples.append(look(pid, began, visitors.visitors))
     show(samples[-1])
     settled = [sample for sample in samples[1:-1] if sample.minute >= options.warm_up * options.minutes]
     return {
         "minutes": options.minutes,
         "sessions": options.sessions,
-        "visitors": dict(crowd.gone),
-        "failures": dict(crowd.failures),
+        "visitors": dict(visitors.gone),
+        "failures": dict(visitors.failures),
         "mb_per_100_visitors": round(100 * slope(settled, "visitors"), 3),
         "mb_per_hour": round(60 * slope(settled, "minute"), 2),
         "rss_mb_first_last": [round(samples[0].rss_mb, 1), round(samples[-1].rss_mb, 1)],

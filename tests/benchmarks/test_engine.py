@@ -69,4 +69,4 @@ def test_groups_are_reported_after_the_streams(
     assert [(row["group"], row["words"]) for row in result["groups"]] == [("clean", 6), ("phone", 16), ("all", 22)]
     assert all(row["low"] <= row["wer"] <= row["high"] for row in result["groups"])
     assert result["groups"][-1]["wer"] < 0.35
-    assert "| all | 2 | 22 | " in capsys.readouterr().out
+    assert "| all | 2 | 2 | 22 | " in capsys.readouterr().out

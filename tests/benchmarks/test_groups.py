@@ -115,10 +115,10 @@ def test_all_words_count_alike_in_the_last_row() -> None:
     assert rows[-1].low < rows[-1].wer < rows[-1].high
     lines = table(rows).splitlines()
     assert len(lines) == 5
-    assert lines[-1].startswith("| all | 3 | 20 | 0.600 | ")
+    assert lines[-1].startswith("| all | 3 | 3 | 20 | 0.600 | ")
     assert rows[1].rounded() == {
-        "group": "short", "recordings": 1, "words": 2, "wer": 0.5, "low": 0.5, "high": 0.5, "substitutions": 0,
-        "deletions": 1, "insertions": 0,
+        "group": "short", "recordings": 1, "words": 2, "wer": 0.5, "low": 0.5, "high": 0.5, "blocks": 1,
+        "substitutions": 0, "deletions": 1, "insertions": 0,
     }  # fmt: skip
 
 

@@ -31,5 +31,5 @@ def test_groups_are_reported_for_each_beam_size(base_model: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("| phrase_3s |")]) == 2
     assert [line for line in lines if line.startswith("Beam")] == ["Beam 1:", "Beam 2:"]
-    assert len([line for line in lines if line.startswith("| clean | 1 | 6 | ")]) == 2
-    assert len([line for line in lines if line.startswith("| all | 2 | 22 | ")]) == 2
+    assert len([line for line in lines if line.startswith("| clean | 1 | 1 | 6 | ")]) == 2
+    assert len([line for line in lines if line.startswith("| all | 2 | 2 | 22 | ")]) == 2
