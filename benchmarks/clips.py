@@ -1,5 +1,6 @@
 """Makes the clips in ``tests/data``: ``python -m benchmarks.clips``. It overwrites these files, which are committed."""
 
+import argparse
 from pathlib import Path
 
 import soundfile
@@ -37,6 +38,8 @@ def build(name: str, root: Path) -> tuple[Samples, Reference]:
 
 
 def main() -> None:
+    # Without a parser, --help would overwrite the clips.
+    argparse.ArgumentParser(description=__doc__).parse_args()
     root = fetch_packages()
     for name in CLIPS:
         samples, reference = build(name, root)
