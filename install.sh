@@ -220,7 +220,7 @@ write_env() {
     if has_gpu; then
         venv/bin/python -m whisperlivekit.settings WHISPER_DEVICE=cuda "WLK_MODEL=$1" >"$temporary"
     else
-        venv/bin/python -m whisperlivekit.settings WHISPER_DEVICE=cpu "WLK_MODEL=$1" WLK_GUNICORN_WORKERS=1 >"$temporary"
+        venv/bin/python -m whisperlivekit.settings WHISPER_DEVICE=cpu "WLK_MODEL=$1" >"$temporary"
     fi
     mv -n "$temporary" .env
     say "Wrote .env: model $1, $(has_gpu && echo "on the GPU" || echo "on the CPU (no NVIDIA GPU was found)")"

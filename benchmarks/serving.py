@@ -98,6 +98,7 @@ def running_server(
             "WLK_MODEL_DIR": str(ROOT / "models"),
             "WLK_CACHE_DIR": str(ROOT / "models" / "cache"),
             "WLK_LOG_DIR": folder,
+            "WLK_HOME": folder,
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             **env,

@@ -1,6 +1,7 @@
 """What every test gets: no settings from outside, and where the model is."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ hypothesis_settings.load_profile("project")
 # Before any test, also for fixtures of a whole session: what the developer's shell says must not decide a test.
 for _name in [*variables(), *(name for name in os.environ if name.startswith("WLK_"))]:
     os.environ.pop(_name, None)
+
+# An empty home folder: commands in tests do not read the developer's .env.
+_home = tempfile.TemporaryDirectory(prefix="whisperlivekit-tests-")
+os.environ["WLK_HOME"] = _home.name
 
 
 @pytest.fixture(scope="session")

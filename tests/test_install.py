@@ -56,7 +56,7 @@ class Machine:
         return subprocess.run(
             [str(self.bin / "bash"), "install.sh", *arguments],
             cwd=self.home,
-            env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
+            env={"PATH": str(self.bin), "HOME": str(self.home), "WLK_HOME": str(self.home), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -177,7 +177,9 @@ def test_a_machine_without_gpu(machine: Machine) -> None:
     result = machine.run()
     assert result.returncode == 0, result.stderr
     env = (machine.home / ".env").read_text()
-    assert all(line in env for line in ("\nWHISPER_DEVICE=cpu\n", "\nWLK_MODEL=base\n", "\nWLK_GUNICORN_WORKERS=1\n"))
+    assert all(
+        line in env for line in ("\nWHISPER_DEVICE=cpu\n", "\nWLK_MODEL=base\n", "\nWLK_GUNICORN_WORKERS=auto\n")
+    )
     assert not [call for call in machine.called("pip") if "cuda" in call]
     for folder in ("models/whisper", "models/silero_vad", "models/cache", "logs"):
         assert (machine.home / folder).is_dir()
@@ -191,7 +193,9 @@ def test_a_machine_with_gpu(machine: Machine) -> None:
     result = machine.run()
     assert result.returncode == 0, result.stderr
     env = (machine.home / ".env").read_text()
-    assert all(line in env for line in ("\nWHISPER_DEVICE=cuda\n", "\nWLK_MODEL=small\n", "\nWLK_GUNICORN_WORKERS=4\n"))
+    assert all(
+        line in env for line in ("\nWHISPER_DEVICE=cuda\n", "\nWLK_MODEL=small\n", "\nWLK_GUNICORN_WORKERS=auto\n")
+    )
     assert any(".[cuda]" in call for call in machine.called("pip install"))
     assert machine.called("whisperlivekit models fetch small")
 
@@ -305,7 +309,8 @@ def test_service_installs_enables_and_starts(service_machine: ServiceMachine) ->
     result = machine.serve()
     assert result.returncode == 0, result.stderr
     assert machine.called("useradd")
-    assert f"ExecStart={machine.home}/venv/bin/python -m whisperlivekit serve" in machine.unit.read_text()
+    assert f"ExecStart={sys.executable} -m whisperlivekit serve" in machine.unit.read_text()
+    assert f"\nEnvironment=WLK_HOME={machine.home}\n" in machine.unit.read_text()
     assert f"ReadWritePaths={machine.home}/logs {machine.home}/models" in machine.unit.read_text()
     assert machine.called("chown") == [
         f"chown -R whisperlivekit: {machine.home}/logs",

@@ -1,6 +1,7 @@
 """The shape of the project: every module has its test module, and the core is pure."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,17 @@ def test_nothing_names_a_path_of_some_machine() -> None:
         content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
         found = [path for path in forbidden if path.encode() in content]
         assert not found, f"{name} names {found}"
+
+
+def test_documents_named_in_messages_exist() -> None:
+    """Also their chapters, which messages name as: FILE, chapter 'TITLE'."""
+    named = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named |= set(re.findall(r"((?:docs/)?\w[\w.]*\.md)(?:, chapter '([^']+)')?", node.value))
+                assert not re.search(r"chapter (?!')", node.value), f"{module}: name the chapter by its title"
+    assert named
+    for file, chapter in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert not chapter or re.search(rf"^#+ {re.escape(chapter)}$", text, re.MULTILINE), f"{file} has no {chapter}"

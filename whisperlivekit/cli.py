@@ -1,32 +1,22 @@
-"""The command line: ``whisperlivekit serve | check | models | transcribe``. Thin: the work is done elsewhere."""
+"""The command line: ``whisperlivekit serve | check | models | transcribe | settings-example``."""
 
 import argparse
-import asyncio
-import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from whisperlivekit.admin import migrate
-from whisperlivekit.admin import models as admin_models
-from whisperlivekit.admin.progress import ProgressBar
-from whisperlivekit.core.commands import Audio, Start, Stop
-from whisperlivekit.core.events import Committed, Gap, Progress
-from whisperlivekit.core.hypothesis import Word
-from whisperlivekit.core.units import to_seconds
+from whisperlivekit.core.commands import Start
 from whisperlivekit.engine import models
-from whisperlivekit.errors import SettingsError, WhisperLiveKitError
+from whisperlivekit.errors import WhisperLiveKitError
 from whisperlivekit.settings import documents
-from whisperlivekit.settings.configs import engine_config, library_environment, session_config
-from whisperlivekit.settings.declarations import Settings
 from whisperlivekit.settings.env_file import load_settings
 from whisperlivekit.wire.languages import check_language
 from whisperlivekit.wire.subtitles import FORMATS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the result is the exit status: 0 good, 1 problems were found, 2 it could not be done."""
+    """Run one command. Exit status: 0 success, 1 the command found problems, 2 the command failed."""
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -39,83 +29,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="whisperlivekit", description="Live speech to text, Russian first.")
+    parser = argparse.ArgumentParser(
+        prog="whisperlivekit",
+        description="Real-time speech to text. Settings are read from the environment and from .env in the folder of "
+        "the checkout, or in the folder that the environment variable WLK_HOME names.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="serve the page and the protocols, as .env says")
+    serve = commands.add_parser("serve", help="start the server")
     serve.set_defaults(run=_serve)
 
-    check = commands.add_parser("check", help="look at settings, model files, port, GPU and libraries")
+    check = commands.add_parser("check", help="check settings, libraries, GPU, model files, folders and port")
     check.add_argument(
-        "--env", type=Path, metavar="OLD.env", help="say of each line of an older .env what became of it"
+        "--env", type=Path, metavar="OLD.env", help="instead, print what became of each line of an older .env"
     )
     check.set_defaults(run=_check)
 
-    model = commands.add_parser("models", help="model files: fetch, list, verify")
+    model = commands.add_parser("models", help="fetch, list or verify model files")
     actions = model.add_subparsers(required=True, metavar="ACTION")
-    fetch = actions.add_parser("fetch", help="get a model's files and check them")
+    fetch = actions.add_parser("fetch", help="download the files of a model and of the speech detector, and check them")
     fetch.add_argument("name", nargs="?", help=f"one of {', '.join(models.NAMES)}; default: WLK_MODEL")
     fetch.set_defaults(run=_models_fetch)
-    actions.add_parser("list", help="which models there are, and which are here").set_defaults(run=_models_list)
-    verify = actions.add_parser("verify", help="read every file of the models that are here and check its SHA-256")
+    actions.add_parser("list", help="list all models and which of them are downloaded").set_defaults(run=_models_list)
+    verify = actions.add_parser("verify", help="read all downloaded files and compare their SHA-256")
     verify.set_defaults(run=_models_verify)
 
-    transcribe = commands.add_parser("transcribe", help="turn a sound or video file into text")
+    transcribe = commands.add_parser("transcribe", help="transcribe an audio or video file")
     transcribe.add_argument("file", type=Path)
     transcribe.add_argument("--format", choices=list(FORMATS), default="txt")
-    transcribe.add_argument("--output", type=Path, help="default: the terminal")
+    transcribe.add_argument("--output", type=Path, help="file to write; default: standard output")
     transcribe.add_argument("--language", help="a language code, or auto; default: WLK_LANGUAGE")
-    transcribe.add_argument("--prompt", help="names and style; default: WLK_INIT_PROMPT")
+    transcribe.add_argument("--prompt", help="text that shows the model names and style; default: WLK_INIT_PROMPT")
     transcribe.set_defaults(run=_transcribe)
 
     example = commands.add_parser("settings-example", help="print .env.example")
-    example.add_argument("--markdown", action="store_true", help="the table of the README instead")
+    example.add_argument("--markdown", action="store_true", help="instead, print the table of the README")
     example.set_defaults(run=_settings_example)
     return parser
 
 
-# -------------------------------------------------------------------------------------------------------------- serve
+# Each command imports what it needs, so that a mistake in .env is reported before the web framework is loaded.
 
 
 def _serve(_: argparse.Namespace) -> int:
     settings = load_settings()
-    # After the settings were found good: this loads the web framework.
     from whisperlivekit.server.launch import serve
 
     serve(settings)
 
 
-# ----------------------------------------------------------------------------------------------------------- operator
-
-
 def _check(options: argparse.Namespace) -> int:
     if options.env:
         return migrate.report(options.env)
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        print(f"BAD  settings: {error}")
-        return 1
-    read = ".env and the environment" if Path(".env").exists() else "the environment and defaults; there is no .env"
-    print(f"ok   settings: from {read}")
     from whisperlivekit.admin.check import report
 
-    return report(settings)
+    return report()
 
 
 def _models_fetch(options: argparse.Namespace) -> int:
-    return admin_models.fetch_model_files(load_settings(), options.name)
+    from whisperlivekit.admin.models import fetch_models
+
+    return fetch_models(load_settings(), options.name)
 
 
 def _models_list(_: argparse.Namespace) -> int:
-    return admin_models.list_models(load_settings())
+    from whisperlivekit.admin.models import list_models
+
+    return list_models(load_settings())
 
 
 def _models_verify(_: argparse.Namespace) -> int:
-    return admin_models.verify_models(load_settings())
+    from whisperlivekit.admin.models import verify_models
 
-
-# --------------------------------------------------------------------------------------------------------- transcribe
+    return verify_models(load_settings())
 
 
 def _transcribe(options: argparse.Namespace) -> int:
@@ -124,67 +110,15 @@ def _transcribe(options: argparse.Namespace) -> int:
     if not options.file.is_file():
         print(f"whisperlivekit: there is no file {options.file}", file=sys.stderr)
         return 2
-    settings = load_settings().model_copy(update={"gunicorn_workers": 1})  # one process: it may use every core
-    os.environ.update(library_environment(settings))
-    models.find(settings.model, settings.model_dir)
-    models.find_silero(settings.model_dir)
-    start = Start(language=options.language, prompt=options.prompt)
-    words: list[Word] = []
-    try:
-        words = asyncio.run(_transcribe_file(settings, options.file, start))
-    except* WhisperLiveKitError as group:  # of the two tasks the first that failed tells why
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+    from whisperlivekit.admin.transcribe import transcribe
+
+    words = transcribe(load_settings(), options.file, Start(language=options.language, prompt=options.prompt))
     result = FORMATS[options.format](words)
     if options.output:
         options.output.write_text(result, encoding="utf-8")
     else:
         sys.stdout.write(result)
     return 0
-
-
-async def _transcribe_file(settings: Settings, file: Path, start: Start) -> list[Word]:
-    """The committed words of a file, which is a session fed as fast as it takes audio."""
-    from whisperlivekit.audio.container import decode
-    from whisperlivekit.engine.batcher import Engine
-    from whisperlivekit.session.runner import SessionRunner
-
-    bar = ProgressBar()
-    bar.say(f"loading {settings.model}")
-    engine = Engine(engine_config(settings))
-    words: list[Word] = []
-    try:
-        await engine.load()
-        runner = SessionRunner(engine, engine.detector(), session_config(settings), start)
-
-        async def feed() -> None:
-            for samples in decode(file):
-                await runner.receive(Audio(samples))
-            await runner.receive(Stop())
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(feed())
-            shown = time.monotonic()
-            async for event in runner.events():
-                match event:
-                    case Committed():
-                        words += event.words
-                    case Gap():
-                        where = f"{to_seconds(event.start)} to {to_seconds(event.end)} s"
-                        bar.say(f"not transcribed: {where} ({event.reason})")
-                    case Progress() if time.monotonic() - shown > 2:
-                        shown = time.monotonic()
-                        bar.say(f"  {to_seconds(event.settled):.0f} s of audio done")
-                    case _:
-                        pass
-    finally:
-        engine.close()
-    return words
-
-
-# ----------------------------------------------------------------------------------------------------------- settings
 
 
 def _settings_example(options: argparse.Namespace) -> int:

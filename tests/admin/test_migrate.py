@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from whisperlivekit.admin.migrate import GONE, RENAMED, Fate, Verdict, verdicts
+from whisperlivekit.admin.migrate import REMOVED, RENAMED, Fate, Verdict, verdicts
 from whisperlivekit.errors import SettingsError
 from whisperlivekit.settings.declarations import variables
 
@@ -23,15 +23,15 @@ def judged(tmp_path: Path, text: str) -> list[Verdict]:
         ("WLK_LAN=ru", Fate.RENAMED, "WLK_LANGUAGE"),
         ("WLK_MODEL_SIZE=small", Fate.RENAMED, "WLK_MODEL"),
         ("FASTER_WHISPER_BEAM_SIZE=3", Fate.RENAMED, "WLK_BEAMS"),
-        ("WLK_VAC=true", Fate.GONE, "always on"),
-        ("WLK_BUFFER_TRIMMING_SEC=15", Fate.GONE, "window"),
-        ("WLK_TASK=transcribe", Fate.GONE, "does not translate"),
-        ("WLK_DIRECT_ENGLISH_TRANSLATION=false", Fate.GONE, "does not translate"),
-        ("WLK_DIARIZATION_BACKEND=sortformer", Fate.GONE, "speakers"),
-        ("TORCH_CUDNN_BENCHMARK=1", Fate.GONE, "speech detector"),
-        ("FASTER_WHISPER_VAD_FILTER=1", Fate.GONE, "WLK_MODEL"),
+        ("WLK_VAC=true", Fate.REMOVED, "always on"),
+        ("WLK_BUFFER_TRIMMING_SEC=15", Fate.REMOVED, "window"),
+        ("WLK_TASK=transcribe", Fate.REMOVED, "does not translate"),
+        ("WLK_DIRECT_ENGLISH_TRANSLATION=false", Fate.REMOVED, "does not translate"),
+        ("WLK_DIARIZATION_BACKEND=sortformer", Fate.REMOVED, "speakers"),
+        ("TORCH_CUDNN_BENCHMARK=1", Fate.REMOVED, "speech detector"),
+        ("FASTER_WHISPER_VAD_FILTER=1", Fate.REMOVED, "WLK_MODEL"),
         ("WLK_FRAME_TRESHOLD=25", Fate.UNKNOWN, "did you mean WLK_FRAME_THRESHOLD?"),
-        ("WLK_QQQ=1", Fate.UNKNOWN, "no setting resembles it"),
+        ("WLK_QQQ=1", Fate.UNKNOWN, "no setting has a similar name"),
         ("POSTGRES_URL=x", Fate.FOREIGN, "does not read it"),
         ("just words", Fate.BROKEN, "expected NAME=value"),
     ],
@@ -44,8 +44,8 @@ def test_each_line_has_its_fate(tmp_path: Path, line: str, fate: Fate, note: str
 
 def test_values_are_judged_under_the_new_name(tmp_path: Path) -> None:
     kept, renamed = judged(tmp_path, "WLK_PORT=99999\nWLK_LAN=russian\n")
-    assert str(kept) == "line 1: WLK_PORT: kept; its value is refused: expected a whole number from 1 to 65535"
-    assert str(renamed).startswith("line 2: WLK_LAN: renamed to WLK_LANGUAGE; its value is refused: expected")
+    assert str(kept) == "line 1: WLK_PORT: kept; its value is not allowed: expected a whole number from 1 to 65535"
+    assert str(renamed).startswith("line 2: WLK_LAN: renamed to WLK_LANGUAGE; its value is not allowed: expected")
 
 
 def test_lines_are_counted_with_comments_and_blanks(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_the_table_agrees_with_the_settings() -> None:
     known = variables()
     assert set(RENAMED.values()) <= set(known)
     assert not set(RENAMED) & set(known)
-    assert not set(GONE) & set(known)
-    assert not set(GONE) & set(RENAMED)
+    assert not set(REMOVED) & set(known)
+    assert not set(REMOVED) & set(RENAMED)
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ from whisperlivekit.cli import main
 __all__ = ["in_an_empty_folder"]
 
 
-def test_models_are_listed_with_what_is_here(base_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_marks_the_downloaded_models(base_model: Path) -> None:
     result = run("models", "list", WLK_MODEL_DIR=str(base_model.parents[1]), WLK_MODEL="base")
-    assert re.search(r"^base +148 MB +here .*<- WLK_MODEL$", result.stdout, re.MULTILINE)
+    assert re.search(r"^base +148 MB +downloaded .*<- WLK_MODEL$", result.stdout, re.MULTILINE)
     assert len(result.stdout.splitlines()) == 6
 
 
-def test_verify_reads_everything_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_every_problem_and_the_command_that_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = tmp_path / "models" / "whisper" / "small"
     broken.mkdir(parents=True)
     (broken / "model.bin").write_bytes(b"broken")
@@ -29,7 +31,7 @@ def test_verify_reads_everything_again(tmp_path: Path, capsys: pytest.CaptureFix
     assert "silero_vad" in told
 
 
-def test_fetch_of_an_unreachable_model_is_an_error_in_words() -> None:
+def test_fetch_without_a_connection_is_an_error_without_a_traceback() -> None:
     result = run("models", "fetch", "small", HF_ENDPOINT="http://127.0.0.1:9")
     assert result.returncode == 2
     assert "cannot get the model small" in result.stderr
@@ -37,7 +39,7 @@ def test_fetch_of_an_unreachable_model_is_an_error_in_words() -> None:
 
 
 @pytest.mark.model
-def test_fetch_is_quick_where_everything_is_there(base_model: Path) -> None:
-    """Nothing is downloaded: the hub and the registry are not there."""
+def test_fetch_downloads_nothing_if_all_files_are_correct(base_model: Path) -> None:
+    """The hub cannot be reached in this test, and no download is attempted."""
     result = run("models", "fetch", "base", WLK_MODEL_DIR=str(base_model.parents[1]), HF_ENDPOINT="http://127.0.0.1:9")
     assert (result.returncode, result.stderr) == (0, "")

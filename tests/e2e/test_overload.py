@@ -157,7 +157,7 @@ def test_who_says_nothing_costs_no_decode() -> None:
 def test_speakers_are_refused_by_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a limit set, a worker whose model is slow finds out, refuses the next one, and serves those inside."""
     monkeypatch.setattr(admission, "ROUND_S", 0.1)
-    with scripted_server(ScriptedEngine(delay_s=0.04)) as server, server.connect() as first:
+    with scripted_server(ScriptedEngine(delay_s=0.04), cpu_threads=1) as server, server.connect() as first:
         first.send('{"type":"start"}')
         for _ in range(SAMPLE + 2):
             first.send(LOUD[:16_000] + QUIET)

@@ -69,9 +69,7 @@ class Server:
 @contextmanager
 def scripted_server(engine: ServedEngine | None = None, *, wait: bool = True, **settings: Any) -> Iterator[Server]:
     """Serves on a free port, in a thread, with the worker's own transport and limits."""
-    app = create_app(
-        Settings(_env_file=None, model="base", **settings), lambda _: ScriptedEngine() if engine is None else engine
-    )
+    app = create_app(Settings(model="base", **settings), lambda _: ScriptedEngine() if engine is None else engine)
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, log_config=None, **{**SpeechWorker.CONFIG_KWARGS, "timeout_graceful_shutdown": 1}
     )

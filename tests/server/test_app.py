@@ -36,7 +36,7 @@ def test_the_engine_lives_as_long_as_the_lifespan() -> None:
         workers.append(worker)
         return _Counted(notes)
 
-    app = create_app(Settings(_env_file=None, model="base"), make, page=None)
+    app = create_app(Settings(model="base"), make, page=None)
     assert notes == []
     app.state.service.worker = 3
     with TestClient(app) as client:
@@ -59,7 +59,7 @@ def test_applications_do_not_meet() -> None:
 
 def test_every_answer_has_the_security_headers() -> None:
     """Also errors and addresses that do not exist."""
-    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
+    app = create_app(Settings(model="base"), lambda _: ScriptedEngine(), page=None)
     with TestClient(app) as client:
         for answer in (client.get("/live"), client.get("/nothing"), client.post("/v1/audio/transcriptions")):
             assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -68,7 +68,7 @@ def test_every_answer_has_the_security_headers() -> None:
 
 def test_every_error_has_an_id_and_nothing_of_its_cause() -> None:
     """In the body and in a header, the same; a fault of ours tells no traceback, path or message of the fault."""
-    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
+    app = create_app(Settings(model="base"), lambda _: ScriptedEngine(), page=None)
 
     async def broken(_: Request) -> Response:
         raise ValueError("the secret reason")
@@ -99,7 +99,7 @@ def test_connections_can_wait_for_the_model() -> None:
             await asyncio.sleep(0.2)
 
     for patience, status in ((5.0, 200), (0.01, 503)):
-        app = create_app(Settings(_env_file=None, model="base"), lambda _: Slow(), page=None)
+        app = create_app(Settings(model="base"), lambda _: Slow(), page=None)
         app.state.service.warm_within_s = patience
         with TestClient(app) as client:
             assert client.get("/ready").status_code == status

@@ -11,7 +11,7 @@ from whisperlivekit.settings.declarations import Settings
 
 def test_every_address_is_described_and_served() -> None:
     """No route without its words, no words without their route; the description itself and the pages excepted."""
-    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
+    app = create_app(Settings(model="base"), lambda _: ScriptedEngine(), page=None)
     served = {route.path for route in app.routes if isinstance(route, Route)}
     assert served - {"/openapi.json"} == set(SCHEMA["paths"])
     with TestClient(app) as client:

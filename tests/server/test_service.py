@@ -26,7 +26,7 @@ def service(engine: ScriptedEngine | Exception | None = None, max_sessions: int 
             raise engine
         return engine or ScriptedEngine()
 
-    return Service(Settings(_env_file=None, model="base", max_sessions=max_sessions), make)
+    return Service(Settings(model="base", max_sessions=max_sessions), make)
 
 
 def refusal_of(subject: Service) -> type[WhisperLiveKitError]:

@@ -32,7 +32,7 @@ def worker(age: int = 1, **settings: Any) -> Iterator[SpeechWorker]:
 
 
 def service(engine: ScriptedEngine | None = None) -> Service:
-    made = Service(Settings(_env_file=None, model="base"), lambda _: engine or ScriptedEngine())
+    made = Service(Settings(model="base"), lambda _: engine or ScriptedEngine())
     asyncio.run(made.load())
     return made
 

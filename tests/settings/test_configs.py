@@ -16,7 +16,7 @@ from whisperlivekit.settings.declarations import Settings
 @pytest.mark.parametrize(("device", "asked", "expected"), [("cpu", "auto", "int8"), ("cpu", "float32", "float32")])
 def test_the_engine_gets_settled_values(tmp_path: Path, device: str, asked: str, expected: str) -> None:
     """`auto` never reaches the engine: there it would fall back to the CPU in silence."""
-    settings = Settings(_env_file=None, device=device, compute_type=asked, model="base")
+    settings = Settings(device=device, compute_type=asked, model="base")
     config = engine_config(settings)
     assert (config.device, config.compute_type, config.device_index) == ("cpu", expected, 0)
     assert config.model_dir == Path("models/whisper/base")
@@ -24,7 +24,7 @@ def test_the_engine_gets_settled_values(tmp_path: Path, device: str, asked: str,
 
 
 def test_workers_are_dealt_out_over_the_gpus(tmp_path: Path) -> None:
-    settings = Settings(_env_file=None, device="cuda", cuda_visible_devices="2,3", compute_type="float16")
+    settings = Settings(device="cuda", cuda_visible_devices="2,3", compute_type="float16")
     assert [engine_config(settings, worker).device_index for worker in range(4)] == [0, 1, 0, 1]
     assert library_environment(settings)["CUDA_VISIBLE_DEVICES"] == "2,3"
 
@@ -37,17 +37,17 @@ def test_workers_are_dealt_out_over_the_gpus_there_are(
 ) -> None:
     """Worker i takes GPU i mod n of those that CUDA shows, numbered as CUDA numbers them."""
     gpus_found(monkeypatch, (8, 0), (8, 0), (8, 0))
-    settings = Settings(_env_file=None, cuda_visible_devices=visible)
+    settings = Settings(cuda_visible_devices=visible)
     assert [engine_config(settings, worker).device_index for worker in range(5)] == indices
 
 
 def test_the_environment_keeps_libraries_from_the_hub() -> None:
-    assert library_environment(Settings(_env_file=None))["HF_HUB_OFFLINE"] == "1"
+    assert library_environment(Settings())["HF_HUB_OFFLINE"] == "1"
 
 
 def test_sessions_get_their_part() -> None:
     config = session_config(
-        Settings(_env_file=None, language="auto", min_chunk_size=0.75, vad_threshold=0.4, init_prompt="Имена: Анна")
+        Settings(language="auto", min_chunk_size=0.75, vad_threshold=0.4, init_prompt="Имена: Анна")
     )
     assert (config.language, config.step_s, config.speech_threshold) == (None, 0.75, 0.4)
     assert (config.prompt, config.min_silence_s, config.frame_threshold) == ("Имена: Анна", 0.5, 25)

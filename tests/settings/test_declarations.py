@@ -10,28 +10,32 @@ def test_there_are_at_most_forty() -> None:
 
 
 def test_defaults_are_the_user_s() -> None:
-    settings = Settings(_env_file=None)
+    settings = Settings()
     assert (settings.model, settings.language, settings.frame_threshold, settings.beams) == ("small", "ru", 25, 3)
-    assert (settings.gunicorn_workers, settings.gunicorn_timeout, settings.gunicorn_max_requests) == (4, 120, 500)
+    assert (settings.gunicorn_timeout, settings.gunicorn_max_requests) == (120, 500)
     assert settings.gunicorn_preload
     assert settings.min_chunk_size == 0.6
 
 
+def test_the_constructor_knows_attributes_only() -> None:
+    """A misspelt keyword is an error and not a default."""
+    with pytest.raises(ValueError, match="prt"):
+        Settings(prt=1)  # type: ignore[call-arg]
+
+
 def test_lists_are_split() -> None:
-    settings = Settings(
-        _env_file=None, api_keys="aaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbb", allowed_origins="https://a.org,*"
-    )
+    settings = Settings(api_keys="aaaaaaaaaaaaaaaa, bbbbbbbbbbbbbbbb", allowed_origins="https://a.org,*")
     assert settings.api_key_list == ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb")
     assert settings.allowed_origin_list == ("https://a.org", "*")
 
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings(_env_file=None).port = 1  # type: ignore[misc]
+        Settings().port = 1  # type: ignore[misc]
 
 
 def test_lists_of_hosts_and_networks_are_split() -> None:
     """Names stay as they are; an address becomes a network of one."""
-    settings = Settings(_env_file=None, allowed_hosts="a.org, my_box", metrics_allow="127.0.0.1, 10.1.2.3/8,fd00::/8")
+    settings = Settings(allowed_hosts="a.org, my_box", metrics_allow="127.0.0.1, 10.1.2.3/8,fd00::/8")
     assert settings.allowed_host_list == ("a.org", "my_box")
     assert [str(network) for network in settings.metrics_network_list] == ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]

@@ -1,4 +1,4 @@
-"""Reading settings: every name of the user's works, and every mistake is named with its remedy."""
+"""Reading settings: every name works, and every mistake is reported with what is expected."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from whisperlivekit.errors import SettingsError
 from whisperlivekit.settings.declarations import Settings
-from whisperlivekit.settings.env_file import load_settings, value_problem
+from whisperlivekit.settings.env_file import describe_source, load_settings, value_problem
 from whisperlivekit.settings.machine import resolved_device
 
 
@@ -77,8 +77,40 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
     assert (settings.port, settings.device, settings.beams) == (8002, "cpu", 2)
 
 
-def test_a_file_that_is_not_there_is_an_empty_one(tmp_path: Path) -> None:
-    assert load_settings(tmp_path / "none") == load_settings(None) == Settings(_env_file=None)
+def test_a_missing_file_is_the_same_as_an_empty_one(tmp_path: Path) -> None:
+    assert load_settings(tmp_path / "none") == load(tmp_path, "")
+
+
+def test_by_default_the_file_is_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the current folder is. The source that is shown is the file that was read."""
+    monkeypatch.setenv("WLK_HOME", str(tmp_path))
+    assert describe_source() == f"there is no {tmp_path}/.env: the environment and the defaults"
+    (tmp_path / ".env").write_text("WLK_PORT=8001\n")
+    assert load_settings().port == 8001
+    assert describe_source() == f"{tmp_path}/.env and the environment"
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the file, of the environment and of the defaults; absolute paths and model names stay as they are."""
+    (tmp_path / "cert.pem").write_text("")
+    monkeypatch.setenv("WLK_CACHE_DIR", "downloads")
+    text = "WLK_MODEL=own/model\nWLK_LOG_DIR=/var/log/speech\nWLK_SSL_CERTFILE=cert.pem\nWLK_SSL_KEYFILE=cert.pem\n"
+    settings = load(tmp_path, text)
+    assert settings.model_path == tmp_path / "own" / "model"
+    assert settings.model_dir == tmp_path / "models"
+    assert settings.cache_dir == tmp_path / "downloads"
+    assert settings.log_dir == Path("/var/log/speech")
+    assert settings.ssl_certfile == settings.ssl_keyfile == tmp_path / "cert.pem"
+    assert load(tmp_path, "WLK_MODEL=base\n").model_path == tmp_path / "models" / "whisper" / "base"
+
+
+def test_attribute_names_are_no_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`port` and `model` in the environment belong to other programs."""
+    monkeypatch.setenv("port", "9001")
+    monkeypatch.setenv("model", "tiny")
+    monkeypatch.setenv("BEAMS", "7")
+    settings = load(tmp_path, "PORT=9002\n")
+    assert (settings.port, settings.model, settings.beams) == (8000, "small", 3)
 
 
 def test_an_empty_value_is_the_default_except_where_cuda_says_otherwise(tmp_path: Path) -> None:
@@ -111,11 +143,11 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
         ("WLK_MAX_SESSIONS=-1", "WLK_MAX_SESSIONS=-1 (line 1): expected a whole number from 0 up"),
         ("WHISPER_DEVICE=gpu", "WHISPER_DEVICE=gpu (line 1): expected one of cuda, cpu, auto"),
         ("FASTER_WHISPER_CUDA=maybe", "FASTER_WHISPER_CUDA=maybe (line 1): expected true or false"),
-        ("WLK_DIARIZATION=true", "expected false: telling speakers apart is not in this version"),
-        ("WLK_ENABLE_ADAPTIVE_BUFFERING=1", "expected false: adaptive buffering was taken out for stability"),
+        ("WLK_DIARIZATION=true", "expected false: this version does not tell speakers apart"),
+        ("WLK_ENABLE_ADAPTIVE_BUFFERING=1", "expected false: adaptive buffering was removed because it was unstable"),
         ("WLK_MODEL=smal", "did you mean small?"),
         ("WLK_LANGUAGE=russian", "did you mean ru?"),
-        ("WLK_BACKEND=whisper", "WLK_BACKEND=whisper (line 1): expected one of faster-whisper"),
+        ("WLK_BACKEND=whisper", "WLK_BACKEND=whisper (line 1): expected faster-whisper"),
         ("WLK_SSL_CERTFILE=/nowhere/cert.pem", "expected the path of a file that this user can read"),
         ("WLK_ALLOWED_ORIGINS=example.org", "expected origins such as https://example.org"),
         ("WLK_ALLOWED_HOSTS=https://example.org", "expected host names such as speech.example.org"),
@@ -123,13 +155,22 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
         ("WLK_METRICS_ALLOW=monitor.example.org", "expected IP addresses or networks such as 10.0.0.0/8"),
         ("WLK_METRICS_ALLOW=10.0.0.0/33", "expected IP addresses or networks such as 10.0.0.0/8"),
         ("WLK_API_KEYS=ключключключключ", "expected keys of at least 16 printable ASCII characters"),
-        ("CUDA_VISIBLE_DEVICES=first", "expected GPU numbers or UUIDs separated by commas"),
+        ("CUDA_VISIBLE_DEVICES=first", "expected GPU numbers or UUIDs, separated by commas"),
+        (
+            "WLK_GUNICORN_WORKERS=many",
+            "WLK_GUNICORN_WORKERS=many (line 1): expected auto, or a whole number from 1 to 64",
+        ),
+        ("WLK_GUNICORN_WORKERS=0", "WLK_GUNICORN_WORKERS=0 (line 1): expected auto, or a whole number from 1 to 64"),
+        ("beams=7", "beams (line 1): unknown name; did you mean WLK_BEAMS?"),
+        ("device=cpu", "device (line 1): unknown name; did you mean WHISPER_DEVICE?"),
+        ("WLK_HOME=/srv", "WLK_HOME (line 1): expected in the environment only"),
+        ("WLK_PORT", "found 'WLK_PORT', expected NAME=value"),
         ("WLK_PRT=8000", "WLK_PRT (line 1): unknown name; did you mean WLK_PORT?"),
         ("wlk_port=8000", "wlk_port (line 1): unknown name; did you mean WLK_PORT?"),
         ("WHISPER_DEVCE=cpu", "WHISPER_DEVCE (line 1): unknown name; did you mean WHISPER_DEVICE?"),
         ("FASTER_WHISPER_CUDAS=true", "did you mean FASTER_WHISPER_CUDA?"),
         ("no assignment", "found 'no assignment', expected NAME=value"),
-        ("WLK_PORT=1\nWLK_PORT=2", "WLK_PORT stands twice"),
+        ("WLK_PORT=1\nWLK_PORT=2", "WLK_PORT is set twice"),
         ("WHISPER_DEVICE=cpu\nFASTER_WHISPER_CUDA=true", "FASTER_WHISPER_CUDA=true contradicts WHISPER_DEVICE=cpu"),
         ("WHISPER_DEVICE=cuda\nFASTER_WHISPER_CUDA=no", "FASTER_WHISPER_CUDA=false contradicts WHISPER_DEVICE=cuda"),
         ("WHISPER_DEVICE=cuda\nCUDA_VISIBLE_DEVICES=-1", "CUDA_VISIBLE_DEVICES hides every GPU"),
@@ -157,15 +198,17 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
 def test_a_wrong_value_of_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WLK_PORT", "abc")
     monkeypatch.setenv("WLK_BEEMS", "1")
+    monkeypatch.setenv("wlk_port", "8001")
     with pytest.raises(SettingsError) as caught:
         load_settings(None)
     assert "WLK_PORT=abc (environment): expected" in str(caught.value)
     assert "WLK_BEEMS (environment): unknown name; did you mean WLK_BEAMS?" in str(caught.value)
+    assert "wlk_port (environment): unknown name; did you mean WLK_PORT?" in str(caught.value)
 
 
 def test_other_programs_names_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTER_SOMETHING", "1")
-    assert load(tmp_path, "HTTP_PROXY=http://proxy\nCOMPOSE_PROJECT_NAME=x\n") == Settings(_env_file=None)
+    assert load(tmp_path, "HTTP_PROXY=http://proxy\nCOMPOSE_PROJECT_NAME=x\n") == load(tmp_path, "")
 
 
 def test_keys_are_never_shown(tmp_path: Path) -> None:

@@ -13,14 +13,15 @@ from whisperlivekit.settings.machine import (
     resolved_compute_type,
     resolved_device,
     threads_per_worker,
+    worker_count,
 )
 
 
 def test_threads_are_the_cores_divided_by_the_workers() -> None:
     cores = available_cores()
-    assert threads_per_worker(Settings(_env_file=None, gunicorn_workers=1)) == cores
-    assert threads_per_worker(Settings(_env_file=None, gunicorn_workers=64)) == max(1, cores // 64)
-    assert threads_per_worker(Settings(_env_file=None, cpu_threads=3)) == 3
+    assert threads_per_worker(Settings(gunicorn_workers=1)) == cores
+    assert threads_per_worker(Settings(gunicorn_workers=64)) == max(1, cores // 64)
+    assert threads_per_worker(Settings(cpu_threads=3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -38,17 +39,26 @@ def test_the_compute_type_follows_the_gpus(
 ) -> None:
     """What the least of the visible GPUs is fast with; and auto takes the GPU."""
     gpus_found(monkeypatch, *capabilities)
-    assert resolved_device(Settings(_env_file=None)) == "cuda"
-    assert resolved_compute_type(Settings(_env_file=None)) == compute_type
+    assert resolved_device(Settings()) == "cuda"
+    assert resolved_compute_type(Settings()) == compute_type
 
 
 def test_cuda_without_a_gpu_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The reason and the remedy, never a silent CPU. A device file without NVML gets the benefit of the doubt."""
     monkeypatch.setattr("whisperlivekit.settings.machine.DEVICE_FILES", tmp_path)
     gpus_found(monkeypatch, (8, 0))
-    need_device(Settings(_env_file=None, device="cuda"))
+    need_device(Settings(device="cuda"))
     with pytest.raises(StartError, match=r"CUDA_VISIBLE_DEVICES=7 names none of the GPUs.*WHISPER_DEVICE=cpu"):
-        need_device(Settings(_env_file=None, device="cuda", cuda_visible_devices="7"))
-    need_device(Settings(_env_file=None, device="cpu"))
+        need_device(Settings(device="cuda", cuda_visible_devices="7"))
+    need_device(Settings(device="cpu"))
     (tmp_path / "nvidia0").touch()
-    need_device(Settings(_env_file=None, device="cuda", cuda_visible_devices="7"))
+    need_device(Settings(device="cuda", cuda_visible_devices="7"))
+
+
+def test_the_default_number_of_workers_fits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four on a GPU, one on a CPU; a number is taken as it is."""
+    assert worker_count(Settings(device="cpu")) == 1
+    assert worker_count(Settings(device="cuda")) == 4
+    gpus_found(monkeypatch, (8, 0))
+    assert worker_count(Settings()) == 4
+    assert worker_count(Settings(device="cpu", gunicorn_workers=3)) == 3

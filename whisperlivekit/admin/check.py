@@ -1,11 +1,13 @@
-"""``whisperlivekit check``: looks at everything a start depends on, and says what it found and what helps."""
+"""``whisperlivekit check``: examines everything that a start depends on, and prints a remedy for each problem."""
 
 import ctypes
 import os
 import platform
+import shlex
 import shutil
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,30 +16,33 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from whisperlivekit.engine import cuda, models
-from whisperlivekit.errors import ModelFileError, StartError
+from whisperlivekit.errors import ModelFileError, SettingsError, StartError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus, visible_gpus
 from whisperlivekit.server.launch import need_free_port
 from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.env_file import describe_source, load_settings
 from whisperlivekit.settings.machine import (
     available_cores,
     need_device,
     resolved_compute_type,
     resolved_device,
     threads_per_worker,
+    worker_count,
 )
 
 LIBRARIES = ("ctranslate2", "faster-whisper", "onnxruntime", "fastapi", "uvicorn", "gunicorn", "websockets")
 MIN_CTRANSLATE2 = (4, 8, 1)
 MIN_FREE_BYTES = 200 << 20
 VRAM_BESIDE_MODEL_BYTES = 800 << 20
-"""Of one worker on a GPU, whatever its model: CUDA's context, cuBLAS' workspace, the logits of an alignment.
-Estimated: no GPU was at hand."""
+"""GPU memory of one worker beside its model: the CUDA context, the workspace of cuBLAS, the logits of an alignment.
+An estimate, not a measurement."""
 COPY_BYTES = 300 << 20
-"""What the copy that a worker loads from has beyond the model: at most twice the embeddings of the largest."""
+"""What the file that a worker loads from has beyond the model: at most twice the embeddings of the largest model."""
 CERTIFICATE_DAYS = 14
+INSTALL = "bash install.sh"
 UVM = Path("/dev/nvidia-uvm")
 WSL = Path("/dev/dxg")
-"""Windows' way to show a GPU to Linux, which has no other device files."""
+"""The only device file of a GPU in Linux on Windows (WSL)."""
 TYPES_BY_CAPABILITY = {
     "float16": (7, 0),
     "int8_float16": (7, 0),
@@ -47,17 +52,17 @@ TYPES_BY_CAPABILITY = {
     "int8_float32": (6, 1),
     "float32": (5, 3),
 }
-"""The compute capability from which CTranslate2 computes in this type. Source: its documentation; on less it silently
-takes another one, or fails. Nothing of its wheel runs below 5.3."""
+"""The lowest compute capability at which CTranslate2 computes in this type. Source: its documentation. At a lower one
+it silently takes another type, or fails. Its wheel does not run below 5.3."""
 NO_INT8 = (6, 2)
-"""Alone above 6.1 this one has no fast int8. Source: the same table."""
+"""The only compute capability above 6.1 without fast int8. Source: the same table."""
 LOADED_FACTOR = {"int8": 0.6, "int8_float32": 0.6, "int8_float16": 0.6, "int8_bfloat16": 0.6, "float32": 2.0}
-"""Rough memory of a loaded model beside its file, which holds 16-bit numbers."""
+"""Rough memory of a loaded model in proportion to its file, which holds 16-bit numbers. Other types: 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     good: bool
     what: str
@@ -68,7 +73,7 @@ class Finding:
 
 
 def run_checks(settings: Settings) -> Iterator[Finding]:
-    """Everything but the settings themselves, which were good or there would be none."""
+    """Every check except that of the settings, which ``load_settings`` has done."""
     yield _python()
     yield from _libraries()
     yield from _device(settings)
@@ -78,14 +83,24 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
     yield _clock()
 
 
-def report(settings: Settings) -> int:
-    """Prints the findings. The result is 0 if all of them are good, else 1."""
+def report() -> int:
+    """Print the findings. The result is 0 if all of them are good, otherwise 1."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(Finding(good=False, what=f"settings: {error.message}", remedy="correct them, then run this again"))
+        return 1
+    print(Finding(good=True, what=f"settings: {describe_source()}"))
     bad = 0
     for finding in run_checks(settings):
         print(finding)
         bad += not finding.good
-    print("everything is in order" if not bad else f"{bad} problem{'s' if bad > 1 else ''}")
+    print(_count(bad, "problem") if bad else "no problems")
     return 1 if bad else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _python() -> Finding:
@@ -102,15 +117,15 @@ def _libraries() -> Iterator[Finding]:
     if found:
         yield Finding(good=True, what="libraries: " + ", ".join(found))
     if missing:
-        yield Finding(good=False, what=f"not installed: {', '.join(missing)}", remedy="run: bash install.sh")
+        yield Finding(good=False, what=f"not installed: {', '.join(missing)}", remedy=f"run: {INSTALL}")
     if "ctranslate2" not in missing:
         release = version("ctranslate2")
         if tuple(int(part) for part in release.split(".")[:3] if part.isdigit()) < MIN_CTRANSLATE2:
             wanted = ".".join(map(str, MIN_CTRANSLATE2))
             yield Finding(
                 good=False,
-                what=f"ctranslate2 {release}, expected {wanted} or newer: older ones can end the whole process",
-                remedy="run: bash install.sh",
+                what=f"found ctranslate2 {release}, expected {wanted} or newer: older versions can crash a worker",
+                remedy=f"run: {INSTALL}",
             )
 
 
@@ -120,14 +135,14 @@ def _device(settings: Settings) -> Iterator[Finding]:
     for gpu in gpus:
         yield Finding(good=True, what=f"GPU: {gpu}")
     if device == "cpu":
-        how = f"device: CPU, {resolved_compute_type(settings)}, {settings.gunicorn_workers} worker(s)"
-        yield Finding(good=True, what=f"{how} with {threads_per_worker(settings)} thread(s) each")
+        workers, threads = worker_count(settings), threads_per_worker(settings)
+        how = f"device: CPU, {resolved_compute_type(settings)}, {_count(workers, 'worker')}"
+        yield Finding(good=True, what=f"{how} with {_count(threads, 'thread')}{' each' if workers > 1 else ''}")
         if gpus:
-            yield Finding(
-                good=True, what="a GPU is there and will not be used", remedy="to use it: WHISPER_DEVICE=cuda"
-            )
+            yield Finding(good=True, what="the GPU is not used", remedy="to use it, set WHISPER_DEVICE=cuda")
         return
-    yield Finding(good=True, what=f"device: CUDA, {resolved_compute_type(settings)}")
+    workers = worker_count(settings)
+    yield Finding(good=True, what=f"device: CUDA, {resolved_compute_type(settings)}, {_count(workers, 'worker')}")
     try:
         need_device(settings)
         visible = visible_gpus(settings.cuda_visible_devices)
@@ -135,7 +150,7 @@ def _device(settings: Settings) -> Iterator[Finding]:
         what, _, remedy = error.message.rpartition(". ")
         yield Finding(good=False, what=f"no NVIDIA GPU can be used: {what}", remedy=remedy)
     except NoGpu as reason:
-        yield Finding(good=True, what=f"a GPU's device file is there, but it cannot be read: {reason}")
+        yield Finding(good=True, what=f"there is a device file of a GPU, but NVML cannot read the GPU: {reason}")
     else:
         yield from _gpus(settings, visible)
     yield _driver()
@@ -144,27 +159,28 @@ def _device(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             good=False,
             what="libcublas.so.12 was not found: CTranslate2 needs cuBLAS of CUDA 12",
-            remedy="run: venv/bin/pip install nvidia-cublas-cu12 (install.sh does it where nvidia-smi lists a GPU)",
+            remedy=f"run: {shlex.quote(sys.executable)} -m pip install nvidia-cublas-cu12 (install.sh does this if "
+            "nvidia-smi lists a GPU)",
         )
     else:
         yield Finding(good=True, what=f"cuBLAS 12: {cublas}")
 
 
 def _driver() -> Finding:
-    """The library that CUDA itself is: NVML alone, as a container may have it, computes nothing."""
+    """The driver's library for CUDA. A container may have NVML without it, and then nothing can be computed."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError as error:
         return Finding(
             good=False,
-            what=f"CUDA's driver library does not load: {error}",
-            remedy="install NVIDIA's driver; in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+            what=f"the driver's CUDA library cannot be loaded: {error}",
+            remedy="install NVIDIA's driver; for a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         )
-    return Finding(good=True, what="CUDA's driver library: libcuda.so.1")
+    return Finding(good=True, what="the driver's CUDA library: libcuda.so.1")
 
 
 def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
-    """What the workers need of the GPUs they are dealt out over."""
+    """Whether the GPUs can compute in the chosen type and have the memory for their workers."""
     compute_type = resolved_compute_type(settings)
     for gpu in visible:
         needed = TYPES_BY_CAPABILITY.get(compute_type, (0, 0))
@@ -178,34 +194,34 @@ def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
     if not UVM.exists() and not WSL.exists():
         yield Finding(
             good=False,
-            what=f"{UVM} is missing: CUDA does not start without it",
-            remedy="run as root: nvidia-modprobe -u -c=0 (in a container: give it this device too)",
+            what=f"{UVM} is missing: CUDA cannot be initialised without it",
+            remedy="run as root: nvidia-modprobe -u -c=0 (for a container: pass this device to it)",
         )
     path = models.folder(settings.model, settings.model_dir) / "model.bin"
     if not path.is_file():
         return
     factor = LOADED_FACTOR.get(compute_type, 1.0)
     size = path.stat().st_size
-    # What grows with the model is taken for as much again as its file: embeddings copied for second ids, and the
-    # cross-attention's keys and values of a batch of 8 with its blank row.
+    # Other memory grows with the model too: the embeddings copied for second ids, and the cross-attention's keys and
+    # values for a batch of 8 with its blank row. The size of the file is the estimate for both together.
     each = int(size * factor) + VRAM_BESIDE_MODEL_BYTES + size
     for place, gpu in enumerate(visible):
-        workers = len(range(place, settings.gunicorn_workers, len(visible)))
+        workers = len(range(place, worker_count(settings), len(visible)))
         free = gpu.memory_total_bytes - gpu.memory_used_bytes
         good = workers * each < free
         yield Finding(
             good=good,
-            what=f"GPU {gpu.index}: about {workers * each / 1e9:.1f} GB for {workers} worker(s), "
-            f"{free / 1e9:.1f} GB free",
+            what=f"GPU {gpu.index}: {_count(workers, 'worker')} will need about {workers * each / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free",
             remedy=""
             if good
-            else "set WLK_GUNICORN_WORKERS lower, WLK_COMPUTE_TYPE=int8_float16 or WLK_MODEL smaller "
-            "(and run this while the server is stopped: what it holds counts as used)",
+            else "set fewer WLK_GUNICORN_WORKERS, WLK_COMPUTE_TYPE=int8_float16 or a smaller WLK_MODEL. Memory that a "
+            "running server uses is not free: stop it before you check",
         )
 
 
 def list_gpus() -> tuple[list[str], str]:
-    """Each GPU in words, by NVML, which leaves CUDA untouched; or none and why."""
+    """A description of each GPU, and the reason if there is none. Asks NVML; CUDA is not initialised."""
     try:
         gpus = read_gpus()
     except NoGpu as reason:
@@ -224,7 +240,7 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         what, _, remedy = str(error).rpartition("; ")
         yield Finding(good=False, what=what, remedy=remedy)
     else:
-        known = "digests as published" if "/" not in settings.model else "a model of your own: nobody knows its digests"
+        known = "digests as published" if "/" not in settings.model else "your own model, without published digests"
         yield Finding(good=True, what=f"model {settings.model}: {path}, {known}")
         yield from _memory(settings, path)
         yield _copies(settings, path)
@@ -240,29 +256,32 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(settings: Settings, path: Path) -> Iterator[Finding]:
-    """Whether the models of all workers can fit into the main memory."""
+    """Whether the models of all workers fit into main memory."""
     if resolved_device(settings) != "cpu":
         return
     factor = LOADED_FACTOR.get(resolved_compute_type(settings), 1.0)
     each = int((path / "model.bin").stat().st_size * factor) + (400 << 20)  # and about 0.4 GB for libraries and audio
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    need = each * settings.gunicorn_workers
+    need = each * worker_count(settings)
     yield Finding(
         good=need < total,
-        what=f"memory: about {need / 1e9:.1f} GB for {settings.gunicorn_workers} worker(s), {total / 1e9:.1f} GB there",
-        remedy="" if need < total else "set WLK_GUNICORN_WORKERS lower or WLK_MODEL smaller",
+        what=f"memory: {_count(worker_count(settings), 'worker')} will need about {need / 1e9:.1f} GB, "
+        f"this machine has {total / 1e9:.1f} GB",
+        remedy="" if need < total else "set fewer WLK_GUNICORN_WORKERS or a smaller WLK_MODEL",
     )
 
 
 def _copies(settings: Settings, path: Path) -> Finding:
-    """Room for what each worker writes while it loads (see engine/second_ids.py)."""
+    """Disk space for the file that each worker writes while it loads its model (see engine/second_ids.py)."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    need = ((path / "model.bin").stat().st_size + COPY_BYTES) * settings.gunicorn_workers
+    need = ((path / "model.bin").stat().st_size + COPY_BYTES) * worker_count(settings)
     return Finding(
         good=need < free,
-        what=f"{folder}: about {need / 1e9:.1f} GB for copies of the model at the start, {free / 1e9:.1f} GB free",
-        remedy="" if need < free else "set TMPDIR to a folder with more room; without its copy a worker decodes slower",
+        what=f"{folder}: starting workers need about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+        remedy=""
+        if need < free
+        else "set TMPDIR to a folder with more space; a worker without its copy decodes slower",
     )
 
 
@@ -276,7 +295,9 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
         if not os.access(existing, os.W_OK):
             yield Finding(
-                good=False, what=f"{variable}={folder} cannot be written to", remedy=f"check who owns {existing}"
+                good=False,
+                what=f"{variable}={folder} is not writable",
+                remedy=f"check the owner and the mode of {existing}",
             )
             continue
         free = shutil.disk_usage(existing).free
@@ -300,20 +321,22 @@ def _network(settings: Settings) -> Iterator[Finding]:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
         except (OSError, ssl.SSLError) as error:
-            what = f"certificate and key do not load: {error}"
-            yield Finding(good=False, what=what, remedy="expected PEM files that belong together, without a passphrase")
+            what = f"the certificate or its key cannot be loaded: {error}"
+            yield Finding(
+                good=False, what=what, remedy="expected a certificate and its key in PEM format, without a passphrase"
+            )
         else:
             yield _validity(settings.ssl_certfile)
     elif settings.host not in {"127.0.0.1", "localhost", "::1"}:
         yield Finding(
             good=True,
-            what=f"{settings.host} without a certificate: pages on other machines get no microphone",
-            remedy="set WLK_SSL_CERTFILE and WLK_SSL_KEYFILE, or put a proxy with https in front",
+            what=f"WLK_HOST={settings.host} without a certificate: browsers elsewhere will not allow the microphone",
+            remedy=f"set WLK_SSL_CERTFILE and WLK_SSL_KEYFILE ({INSTALL} certificate makes both), or use a proxy",
         )
 
 
 def _validity(certificate: Path) -> Finding:
-    """Whether the certificate has begun and has not nearly ended; names are the browser's to check."""
+    """Whether the certificate is valid now and in CERTIFICATE_DAYS days. Browsers check the names."""
     done = (
         subprocess.run(
             [
@@ -334,25 +357,25 @@ def _validity(certificate: Path) -> Finding:
         else None
     )
     if done is None:
-        return Finding(good=True, what=f"certificate: {certificate} (openssl is not here to tell how long it lasts)")
+        return Finding(good=True, what=f"certificate: {certificate} (openssl is not installed, so its end is unknown)")
     until = next((line.partition("=")[2] for line in done.stdout.splitlines() if "notAfter" in line), "unknown")
     good = done.returncode == 0
     return Finding(
         good=good,
-        what=f"certificate: {certificate}, until {until}",
-        remedy="" if good else "renew it; a running server takes the new files by itself",
+        what=f"certificate: {certificate}, valid until {until}",
+        remedy="" if good else "renew it; a running server loads the new files by itself",
     )
 
 
 def _clock() -> Finding:
-    """A clock far behind the newest file of the program was never set: certificates will not be believed."""
+    """A clock that is behind the program's newest file is wrong, and certificates will be rejected."""
     newest = max(path.stat().st_mtime for path in Path(__file__).parents[1].rglob("*.py"))
     now = time.time()
     if now + 86_400 < newest:
         shown = time.strftime("%Y-%m-%d", time.localtime(now))
         return Finding(
             good=False,
-            what=f"the clock says {shown}, which is before this program was installed",
-            remedy="set it, best by NTP: timedatectl set-ntp true",
+            what=f"the clock shows {shown}, which is before this program was installed",
+            remedy="set the clock, for example by NTP: timedatectl set-ntp true",
         )
     return Finding(good=True, what=time.strftime("clock: %Y-%m-%d %H:%M:%S %z"))

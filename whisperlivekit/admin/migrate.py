@@ -1,4 +1,4 @@
-"""What became of the settings of older versions: each line of an old ``.env`` is kept, renamed, or gone and why."""
+"""``whisperlivekit check --env``: what became of each line of an ``.env`` of an older version."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from whisperlivekit.settings.wording import nearest
 class Fate(Enum):
     KEPT = "kept"
     RENAMED = "renamed"
-    GONE = "gone"
+    REMOVED = "removed"
     UNKNOWN = "unknown"
-    FOREIGN = "not ours"
-    BROKEN = "broken"
+    FOREIGN = "not a setting"
+    BROKEN = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """On one line of an old file."""
+    """The result for one line of an old file."""
 
     line: int
     name: str
     fate: Fate
     note: str = ""
-    """The new name, the reason, or the nearest known name."""
+    """The new name, the reason, or the most similar known name."""
     problem: str = ""
-    """What is wrong with the value, if the line is kept or renamed."""
+    """Why the value is not allowed, if the name is kept or renamed; empty if it is allowed."""
 
     def __str__(self) -> str:
         arrow = f"{self.fate.value} to {self.note}" if self.fate is Fate.RENAMED else self.fate.value
         note = f": {self.note}" if self.note and self.fate is not Fate.RENAMED else ""
-        problem = f"; its value is refused: {self.problem}" if self.problem else ""
+        problem = f"; its value is not allowed: {self.problem}" if self.problem else ""
         return f"line {self.line}: {self.name}: {arrow}{note}{problem}"
 
 
@@ -86,16 +86,16 @@ RENAMED = {
     "WLK_WORKERS": "WLK_GUNICORN_WORKERS",
 }
 
-_ALWAYS_ON = "speech detection is always on: nothing is decoded on silence"
+_ALWAYS_ON = "voice activity detection is always on: silence is not decoded"
 _TRANSLATION = "this server transcribes; it does not translate"
-_WINDOW = "the window that is decoded moves by itself as words are committed"
-_COMMIT = "words are committed by their distance from the end of the audio: WLK_FRAME_THRESHOLD"
-_NO_SPEAKERS = "telling speakers apart is not in this version"
-_ADAPTIVE = "adaptive buffering was taken out for stability"
-_TORCH = "torch only runs the speech detector here, on the CPU; Whisper runs on CTranslate2"
-_HUB = "serving never asks the model hub; whisperlivekit models fetch needs no token"
+_WINDOW = "the decoded window moves automatically when words are committed"
+_COMMIT = "a word is committed by its distance from the end of the audio: WLK_FRAME_THRESHOLD"
+_NO_SPEAKERS = "this version does not tell speakers apart"
+_ADAPTIVE = "adaptive buffering was removed because it was unstable"
+_TORCH = "torch is not used: Whisper runs on CTranslate2, the speech detector on ONNX Runtime"
+_HUB = "the server never contacts the model hub, and downloading models needs no token"
 
-GONE = {
+REMOVED = {
     "WLK_ADAPTIVE_*": _ADAPTIVE,
     "WLK_AUDIO_MAX_LEN": _WINDOW,
     "WLK_AUDIO_MIN_LEN": _WINDOW,
@@ -103,25 +103,25 @@ GONE = {
     "WLK_BUFFER_*": _WINDOW,
     "WLK_CIF_CKPT_PATH": _COMMIT,
     "WLK_CONFIDENCE_VALIDATION": _COMMIT,
-    "WLK_CUSTOM_ALIGNMENT_HEADS": "they are part of the model's own config.json",
-    "WLK_DECODER": "beams: two while somebody speaks, WLK_BEAMS at the end of an utterance",
+    "WLK_CUSTOM_ALIGNMENT_HEADS": "they are in the model's config.json",
+    "WLK_DECODER": "always beam search: width 2 during speech, WLK_BEAMS at the end of an utterance",
     "WLK_DIARIZATION_*": _NO_SPEAKERS,
     "WLK_DIRECT_ENGLISH*": _TRANSLATION,
-    "WLK_DISABLE_FAST_ENCODER": "there is one encoder",
+    "WLK_DISABLE_FAST_ENCODER": "there is only one encoder",
     "WLK_DISABLE_PUNCTUATION_SPLIT": _NO_SPEAKERS,
     "WLK_EMBEDDING_MODEL": _NO_SPEAKERS,
     "WLK_ENABLE_VAC": _ALWAYS_ON,
     "WLK_ENABLE_VAD": _ALWAYS_ON,
-    "WLK_FORWARDED_ALLOW_IPS": "see the chapter on proxies in the README",
-    "WLK_LORA_PATH": "merge it into the model and convert that for CTranslate2; WLK_MODEL takes its path",
-    "WLK_MAX_CONTEXT_TOKENS": "earlier text is not fed back: it starts loops",
+    "WLK_FORWARDED_ALLOW_IPS": "see docs/operations.md, chapter 'Behind nginx or Caddy'",
+    "WLK_LORA_PATH": "merge it into the model, convert the result for CTranslate2, and set WLK_MODEL to its path",
+    "WLK_MAX_CONTEXT_TOKENS": "earlier text is not given to the model, because that causes repetition loops",
     "WLK_NEVER_FIRE": _COMMIT,
     "WLK_NLLB_*": _TRANSLATION,
     "WLK_NO_TRANSCRIPTION": "transcription is what this server does",
     "WLK_NO_VAC": _ALWAYS_ON,
     "WLK_NO_VAD": _ALWAYS_ON,
-    "WLK_PCM_INPUT": "a client says in its first message what it sends",
-    "WLK_PRELOAD_MODEL_COUNT": "each worker has one model for all its streams: WLK_GUNICORN_WORKERS",
+    "WLK_PCM_INPUT": "each client declares its audio format in its first message",
+    "WLK_PRELOAD_MODEL_COUNT": "each worker has one model for all of its streams: WLK_GUNICORN_WORKERS",
     "WLK_PUNCTUATION_SPLIT": _NO_SPEAKERS,
     "WLK_SEGMENTATION_MODEL": _NO_SPEAKERS,
     "WLK_SPEAKER_*": _NO_SPEAKERS,
@@ -133,27 +133,27 @@ GONE = {
     "WLK_VAC": _ALWAYS_ON,
     "WLK_VAC_*": _ALWAYS_ON,
     "WLK_VAD": _ALWAYS_ON,
-    "WLK_WARMUP*": "each worker warms its model with a decode before it is ready",
-    "FASTER_WHISPER_*": "the model is set by WLK_MODEL, WHISPER_DEVICE, WLK_COMPUTE_TYPE and WLK_BEAMS alone",
-    "WHISPER_*": "the model is set by WLK_MODEL, WHISPER_DEVICE, WLK_COMPUTE_TYPE and WLK_BEAMS alone",
-    "GUNICORN_*": "see the names that begin with WLK_GUNICORN_",
-    "UVICORN_*": "the server sets what it needs by itself",
-    "CUDNN_*": "CTranslate2 needs no cuDNN",
+    "WLK_WARMUP*": "each worker warms its model up before it is ready",
+    "FASTER_WHISPER_*": "only WLK_MODEL, WHISPER_DEVICE, WLK_COMPUTE_TYPE and WLK_BEAMS configure the model",
+    "WHISPER_*": "only WLK_MODEL, WHISPER_DEVICE, WLK_COMPUTE_TYPE and WLK_BEAMS configure the model",
+    "GUNICORN_*": "see the settings that begin with WLK_GUNICORN_",
+    "UVICORN_*": "the server configures uvicorn itself",
+    "CUDNN_*": "cuDNN is not used",
     "HF_*": _HUB,
     "HUGGINGFACE_*": _HUB,
     "HUGGING_FACE_*": _HUB,
-    "MKL_NUM_THREADS": "WLK_CPU_THREADS sets the threads of the model",
+    "MKL_NUM_THREADS": "WLK_CPU_THREADS sets the number of threads of the model",
     "NEMO_*": _NO_SPEAKERS,
     "PYANNOTE_*": _NO_SPEAKERS,
     "PYTORCH_*": _TORCH,
     "TORCH_*": _TORCH,
     "TRANSFORMERS_*": "the library transformers is not used",
 }
-"""Name or pattern -> reason. Exact names come before patterns; among patterns the longest wins."""
+"""Name or pattern -> reason. An exact name wins over a pattern, and a longer pattern over a shorter one."""
 
 
 def verdicts(env_file: Path) -> Iterator[Verdict]:
-    """One verdict for each line that is an assignment, or should be.
+    """One verdict for each line that is not blank or a comment.
 
     Raises:
         SettingsError: the file cannot be read as text.
@@ -168,30 +168,34 @@ def verdicts(env_file: Path) -> Iterator[Verdict]:
             new = RENAMED[name]
             yield Verdict(line, name, Fate.RENAMED, new, value_problem(new, value or ""))
         elif reason := _reason(name):
-            yield Verdict(line, name, Fate.GONE, reason)
+            yield Verdict(line, name, Fate.REMOVED, reason)
         elif name.startswith("WLK_"):
             close = nearest(name, [*known, *RENAMED])
             close = RENAMED.get(close, close) if close else None
-            yield Verdict(line, name, Fate.UNKNOWN, f"did you mean {close}?" if close else "no setting resembles it")
+            yield Verdict(
+                line, name, Fate.UNKNOWN, f"did you mean {close}?" if close else "no setting has a similar name"
+            )
         else:
-            yield Verdict(line, name, Fate.FOREIGN, "this server does not read it")
+            yield Verdict(line, name, Fate.FOREIGN, "the server does not read it")
 
 
 def _reason(name: str) -> str | None:
-    fitting = [pattern for pattern in GONE if fnmatchcase(name, pattern)]
-    return GONE[max(fitting, key=lambda pattern: ("*" not in pattern, len(pattern)))] if fitting else None
+    fitting = [pattern for pattern in REMOVED if fnmatchcase(name, pattern)]
+    return REMOVED[max(fitting, key=lambda pattern: ("*" not in pattern, len(pattern)))] if fitting else None
 
 
 def report(env_file: Path) -> int:
-    """Prints the verdicts. The result is 0 if the file can be used as it is, else 1."""
+    """Print the verdicts and their counts. The result is 0 if the file can be used as it is, otherwise 1."""
     counts = dict.fromkeys(Fate, 0)
-    refused = 0
+    not_allowed = 0
     for verdict in verdicts(env_file):
         print(verdict)
         counts[verdict.fate] += 1
-        refused += bool(verdict.problem)
+        not_allowed += bool(verdict.problem)
     print(", ".join(f"{count} {fate.value}" for fate, count in counts.items() if count) or "no settings in it")
-    if refused:
-        print(f"{refused} with a value that is refused")
-    usable = not refused and not any(counts[fate] for fate in (Fate.RENAMED, Fate.UNKNOWN, Fate.GONE, Fate.BROKEN))
+    if not_allowed:
+        print(f"{not_allowed} with a value that is not allowed")
+    usable = not not_allowed and not any(
+        counts[fate] for fate in (Fate.RENAMED, Fate.UNKNOWN, Fate.REMOVED, Fate.BROKEN)
+    )
     return 0 if usable else 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisperlivekit.errors import ModelFileError
+from whisperlivekit.program import command
 
 RECORD = "verified.json"
 _BLOCK_BYTES = 1 << 20
@@ -165,7 +166,7 @@ def check(path: Path) -> None:
     if problems:
         listed = "; ".join(problems)
         remedy = (
-            f"fetch it with: whisperlivekit models fetch {model.name}"
+            f"fetch it with: {command('models', 'fetch', model.name)}"
             if model
             else "expected a folder with a model converted for CTranslate2"
         )
@@ -303,6 +304,6 @@ def find_silero(model_dir: Path) -> Path:
     if problems:
         listed = "; ".join(problems)
         raise ModelFileError(
-            f"cannot use the speech detector in {path}: {listed}; fetch it with: whisperlivekit models fetch"
+            f"cannot use the speech detector in {path}: {listed}; fetch it with: {command('models', 'fetch')}"
         )
     return path

@@ -21,8 +21,14 @@ from whisperlivekit.engine import models
 from whisperlivekit.errors import StartError
 from whisperlivekit.observe import gpu, logs, systemd
 from whisperlivekit.settings.configs import library_environment
-from whisperlivekit.settings.env_file import load_settings
-from whisperlivekit.settings.machine import need_device, resolved_compute_type, resolved_device, threads_per_worker
+from whisperlivekit.settings.env_file import describe_source, load_settings
+from whisperlivekit.settings.machine import (
+    need_device,
+    resolved_compute_type,
+    resolved_device,
+    threads_per_worker,
+    worker_count,
+)
 
 try:
     _settings = load_settings()
@@ -47,7 +53,7 @@ wsgi_app = "whisperlivekit.server.launch:build()"
 worker_class = "whisperlivekit.server.worker.SpeechWorker"
 proc_name = "whisperlivekit"
 bind = f"{_address}:{_settings.port}"
-workers = _settings.gunicorn_workers
+workers = worker_count(_settings)
 preload_app = _settings.gunicorn_preload
 timeout = _settings.gunicorn_timeout
 graceful_timeout = _settings.gunicorn_graceful_timeout
@@ -73,6 +79,7 @@ def on_starting(_: Any) -> None:
 
     log = logging.getLogger("whisperlivekit.start")
     _empty(_metrics_folder)
+    log.info("settings: %s", describe_source())
     log.info("%s", gpu.describe())
     try:
         need_device(_settings)

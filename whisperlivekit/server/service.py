@@ -20,7 +20,7 @@ from whisperlivekit.session.admission import Admission, Ticket, Timed
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.settings.configs import session_config
 from whisperlivekit.settings.declarations import Settings
-from whisperlivekit.settings.machine import lanes_per_worker, resolved_compute_type, resolved_device
+from whisperlivekit.settings.machine import lanes_per_worker, resolved_compute_type, resolved_device, worker_count
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Service:
                 model=self.settings.model,
                 device=resolved_device(self.settings),
                 compute_type=resolved_compute_type(self.settings),
-                workers=self.settings.gunicorn_workers,
+                workers=worker_count(self.settings),
             )
             self._engine = self._make_engine(self.worker)
             self._engine.observer = self.metrics

@@ -1,4 +1,4 @@
-"""``python -m whisperlivekit.settings``: prints ``.env.example``, or an ``.env`` that differs from it."""
+"""``python -m whisperlivekit.settings [NAME=value ...]``: prints ``.env.example``, with other values where given."""
 
 import sys
 
@@ -8,7 +8,7 @@ from whisperlivekit.settings.wording import hint
 
 
 def main(arguments: list[str]) -> None:
-    """Prints ``.env.example``, or with arguments ``NAME=value`` an ``.env`` that differs from it in these."""
+    """Print the file, or end the program with an error message if a name is unknown."""
     overrides = dict(argument.split("=", 1) for argument in arguments)
     unknown = [name for name in overrides if name not in variables()]
     if unknown:

@@ -1,4 +1,4 @@
-"""The configs that other packages get: each receives what it needs, and not the settings."""
+"""Makes the configurations of other packages from the settings. They receive these instead of the settings."""
 
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 
 def library_environment(settings: Settings) -> dict[str, str]:
-    """What must stand in ``os.environ`` before the model libraries are imported."""
+    """Variables that must be in ``os.environ`` before the model libraries are imported."""
     cache = settings.cache_dir.absolute()
     variables = {
-        "HF_HUB_OFFLINE": "1",  # serving never asks the hub
+        "HF_HUB_OFFLINE": "1",  # the server never asks the model hub
         "HF_HOME": str(cache / "huggingface"),
-        "TORCH_HOME": str(cache / "torch"),
-        "NUMBA_CACHE_DIR": str(cache / "numba"),
         "CUDA_CACHE_PATH": str(cache / "cuda"),
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that CUDA and NVML number the GPUs alike
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # CUDA then numbers the GPUs as NVML does
     }
     if settings.cuda_visible_devices is not None:
         variables["CUDA_VISIBLE_DEVICES"] = settings.cuda_visible_devices
@@ -34,7 +32,7 @@ def library_environment(settings: Settings) -> dict[str, str]:
 
 
 def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
-    """What one worker's engine needs; workers are dealt out over the visible GPUs."""
+    """The configuration of one worker's engine. Worker i gets GPU i modulo the number of visible GPUs."""
     from whisperlivekit.core.session import MAX_CONTEXT_S
     from whisperlivekit.engine.whisper import MAX_BATCH, EngineConfig
 
@@ -56,7 +54,7 @@ def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
 
 
 def session_config(settings: Settings) -> "SessionConfig":
-    """What a session starts from, where the client does not say otherwise."""
+    """The configuration of a session, as long as the client does not ask for something else."""
     from whisperlivekit.core.session import SessionConfig
 
     return SessionConfig(

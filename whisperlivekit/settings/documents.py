@@ -1,4 +1,4 @@
-"""The documents made from the declarations: ``.env.example`` and the README's table."""
+"""Writes the documents that are made from the declarations: ``.env.example`` and the table in the README."""
 
 import textwrap
 from collections.abc import Mapping
@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from whisperlivekit.settings.declarations import Settings, variable_of
 from whisperlivekit.settings.wording import allowed, text_of
 
+_HEAD = (
+    "# Settings of WhisperLiveKit. Variables of the environment override this file.",
+    "# Relative paths are relative to the folder of this file.",
+    "# The server and all commands read the file .env in the folder of the checkout, wherever they are started. The",
+    "# environment variable WLK_HOME (not allowed in this file) names another folder.",
+    "# Generated from whisperlivekit/settings/declarations.py: python -m whisperlivekit.settings > .env.example",
+)
+
 
 def example(overrides: Mapping[str, str] | None = None) -> str:
-    """The text of ``.env.example``: every setting with its meaning, what is allowed, and its default.
+    """The text of ``.env.example``: every setting with its meaning, the allowed values and its default.
 
-    ``overrides``: variable -> value, for an ``.env`` that differs from the defaults in these.
+    ``overrides``: variable -> value, for an ``.env`` that has other values than the defaults.
     """
     overrides = overrides or {}
-    parts = [
-        "# Settings of WhisperLiveKit. Real environment variables override this file.",
-        "# Made from whisperlivekit/settings/declarations.py: python -m whisperlivekit.settings > .env.example",
-    ]
+    parts = list(_HEAD)
     section = ""
     for attribute, field in Settings.model_fields.items():
         extra = field.json_schema_extra
@@ -27,13 +32,13 @@ def example(overrides: Mapping[str, str] | None = None) -> str:
         value = overrides.get(variable, text_of(field.default))
         unset = field.default is None and variable not in overrides
         values = allowed(field)
-        parts += ["", *_wrapped(f"{field.description}" + (f" Allowed: {values}." if values != "text" else ""))]
+        parts += ["", *_wrap(f"{field.description}" + (f" Allowed: {values}." if values != "text" else ""))]
         parts.append(f"# {variable}=" if unset else f"{variable}={value}")
     return "\n".join(parts) + "\n"
 
 
 def markdown_table() -> str:
-    """The settings table of the README."""
+    """The table of the settings in the README."""
     rows = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
     for attribute, field in Settings.model_fields.items():
         default = text_of(field.default)
@@ -42,5 +47,5 @@ def markdown_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)

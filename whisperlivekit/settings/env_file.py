@@ -7,52 +7,78 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from whisperlivekit.engine import models
 from whisperlivekit.errors import SettingsError
+from whisperlivekit.settings import home as home_folder
 from whisperlivekit.settings.declarations import PREFIX, Settings, variable_of, variables
 from whisperlivekit.settings.wording import allowed, hint, nearest
 from whisperlivekit.wire.languages import LANGUAGES
 
 _WATCHED_IN_FILE = ("WLK_", "WHISPER_", "FASTER_WHISPER_")
-"""Names with these beginnings are ours: one that is not known is a mistake. Other names in the file are left alone."""
+"""An unknown name that begins like this is a mistake. Other names in the file belong to other programs."""
+
+_MEANINGFUL_WHEN_EMPTY = "cuda_visible_devices"
+"""For CUDA an empty value hides every GPU. An empty value of any other variable means its default."""
+
+_PATHS = ("ssl_certfile", "ssl_keyfile", "model_dir", "cache_dir", "log_dir")
 
 
-def load_settings(env_file: Path | None = Path(".env")) -> Settings:
-    """The settings of the environment and, below it, of ``env_file``; a file that is not there is an empty one.
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings from the environment and from ``env_file``, which is ``.env`` in the home folder by default.
+
+    A variable of the environment overrides the file. Relative paths are resolved against the folder of the file, and
+    the result has absolute paths only. A missing file is the same as an empty one.
 
     Raises:
         SettingsError: something is wrong; the message lists every problem.
     """
-    # A line that is no assignment is listed below with the rest; dotenv would also log a warning for each reading.
+    # A line that is not an assignment is reported below; dotenv would log a warning for it each time the file is read.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    lines, problems = _read(env_file)
-    problems += _unknown(lines, os.environ)
-    settings, found = _validate(env_file if lines else None, lines)
+    file = (env_file or default_env_file()).absolute()
+    lines, problems = _find_lines(file)
+    problems += _find_unknown_names(lines, os.environ)
+    from_file = dotenv_values(file, encoding="utf-8-sig") if lines else {}
+    values = _resolve_paths(_to_attributes({**from_file, **os.environ}), file.parent)
+    settings, found = _validate(values, lines)
     problems += found
     if settings is None or problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        where = f"{env_file} and the environment" if lines else "the environment"
+        where = f"{file} and the environment" if lines else "the environment"
         raise SettingsError(f"{len(problems)} wrong setting{'s' if len(problems) > 1 else ''} in {where}:\n{listed}")
     return settings
 
 
+def default_env_file() -> Path:
+    """``.env`` in the home folder, whether or not it exists."""
+    return home_folder.home() / ".env"
+
+
+def describe_source() -> str:
+    """Where the settings come from, for a person: the file that is read, or where there is none."""
+    file = default_env_file()
+    if file.exists():
+        return f"{file} and the environment"
+    return f"there is no {file}: the environment and the defaults"
+
+
 def value_problem(variable: str, value: str) -> str:
-    """What is allowed instead of this value of a known variable; empty if it is a good one."""
-    alone: dict[str, Any] = {variable: value}
+    """What is expected instead of this value of a known variable; empty if the value is allowed."""
+    attribute = variables()[variable]
     try:
-        Settings(_env_file=None, **alone)
+        Settings(**_to_attributes({variable: value}))
     except ValidationError as found:
         for error in found.errors():
-            if error["loc"] and error["loc"][0] == variable:
-                return f"expected {_expected(variables()[variable], error)}"
+            if error["loc"] and error["loc"][0] == attribute:
+                return f"expected {_expected(attribute, error)}"
     return ""
 
 
 def read_env_lines(env_file: Path) -> Iterator[tuple[int, str | None, str | None]]:
-    """(line number, name, value) of every assignment in the file; name None: the line is not an assignment.
+    """(line number, name, value) of every assignment in the file. Name None: the line, given as value, is not one.
 
     Raises:
         SettingsError: the file cannot be read as text.
@@ -62,64 +88,85 @@ def read_env_lines(env_file: Path) -> Iterator[tuple[int, str | None, str | None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {env_file}: {error}; expected a text file in UTF-8") from error
     for binding in parse_stream(io.StringIO(text)):
-        leading = len(binding.original.string) - len(binding.original.string.lstrip("\n\r"))
-        line = binding.original.line + binding.original.string[:leading].count("\n")
-        if binding.error:
-            yield line, None, binding.original.string.strip()
+        original = binding.original.string
+        leading = len(original) - len(original.lstrip("\n\r"))
+        line = binding.original.line + original[:leading].count("\n")
+        if binding.error or (binding.key is not None and binding.value is None):
+            yield line, None, original.strip()
         elif binding.key is not None:
             yield line, binding.key, binding.value
 
 
-def _read(env_file: Path | None) -> tuple[dict[str, int], list[str]]:
-    """Name -> line of the file, and what is wrong with its form."""
+def _find_lines(env_file: Path) -> tuple[dict[str, int], list[str]]:
+    """Name -> line in the file, and the problems of form."""
     lines: dict[str, int] = {}
     problems: list[str] = []
-    if env_file is None or not env_file.exists():
+    if not env_file.exists():
         return lines, problems
     for line, name, text in read_env_lines(env_file):
         if name is None:
             problems.append(f"line {line} of {env_file}: found {text!r}, expected NAME=value")
             continue
         if name in lines:
-            problems.append(f"{name} stands twice in {env_file}, in lines {lines[name]} and {line}: remove one")
+            problems.append(f"{name} is set twice in {env_file}, in lines {lines[name]} and {line}: remove one")
         lines[name] = line
     return lines, problems
 
 
-def _unknown(lines: Mapping[str, int], environment: Mapping[str, str]) -> list[str]:
-    known = list(variables())
+def _find_unknown_names(lines: Mapping[str, int], environment: Mapping[str, str]) -> list[str]:
+    known = variables()
+    attributes = {attribute: variable for variable, attribute in known.items()}
     problems = []
     for name, line in lines.items():
-        if name not in known and name.upper().startswith(_WATCHED_IN_FILE):
+        if name == home_folder.VARIABLE:
+            problems.append(f"{name} (line {line}): expected in the environment only, because it says where .env is")
+        elif name in attributes:  # "beams=7": an attribute of Settings, but not the name of a variable
+            problems.append(f"{name} (line {line}): unknown name; did you mean {attributes[name]}?")
+        elif name not in known and name.upper().startswith(_WATCHED_IN_FILE):
             problems.append(f"{name} (line {line}): unknown name{hint(name, known)}")
     return problems + [
         f"{name} (environment): unknown name{hint(name, known)}"
         for name in environment
-        if name not in known and name.startswith(PREFIX)
+        if name not in known and name != home_folder.VARIABLE and name.upper().startswith(PREFIX)
     ]
 
 
-def _validate(env_file: Path | None, lines: Mapping[str, int]) -> tuple[Settings | None, list[str]]:
+def _to_attributes(values: Mapping[str, str | None]) -> dict[str, Any]:
+    """Attribute -> text, of those variables that are settings and are set."""
+    return {
+        attribute: values[variable]
+        for variable, attribute in variables().items()
+        if values.get(variable) is not None and (values[variable] or attribute == _MEANINGFUL_WHEN_EMPTY)
+    }
+
+
+def _resolve_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with absolute paths, also where a default is one."""
+    resolved = dict(values)
+    for attribute in _PATHS:
+        path = values.get(attribute, Settings.model_fields[attribute].default)
+        if path is not None:
+            resolved[attribute] = folder / path
+    if "/" in values.get("model", ""):
+        resolved["model"] = str(folder / values["model"])
+    return resolved
+
+
+def _validate(values: dict[str, Any], lines: Mapping[str, int]) -> tuple[Settings | None, list[str]]:
     """The settings, or every wrong value and contradiction.
 
-    Contradictions are looked for only among valid values, so a second attempt leaves the wrong ones out.
+    Contradictions are only looked for among valid values, so a second attempt leaves the wrong ones out.
     """
     try:
-        return Settings(_env_file=env_file), []
+        return Settings(**values), []
     except ValidationError as first:
-        errors = first.errors()
-    attributes = variables()
-    problems = []
-    replaced: dict[str, Any] = {}
-    for error in errors:
-        if not error["loc"]:
-            continue
-        variable = str(error["loc"][0])
-        attribute = attributes.get(variable, variable)
-        problems.append(_problem(attribute, error, lines))
-        replaced[attribute] = Settings.model_fields[attribute].default
+        # A value that may be a number or a word has an error for each of the two: the first one is enough.
+        errors = {str(error["loc"][0]): error for error in reversed(first.errors()) if error["loc"]}
+    problems = [
+        _problem(attribute, errors[attribute], lines) for attribute in Settings.model_fields if attribute in errors
+    ]
     try:
-        Settings(_env_file=env_file, **replaced)
+        Settings(**{attribute: value for attribute, value in values.items() if attribute not in errors})
     except ValidationError as second:
         for error in second.errors():
             problems += str(error["ctx"]["error"]).splitlines()
@@ -127,7 +174,7 @@ def _validate(env_file: Path | None, lines: Mapping[str, int]) -> tuple[Settings
 
 
 def _problem(attribute: str, error: Any, lines: Mapping[str, int]) -> str:
-    """One wrong value: variable, value, where it stands, what is allowed."""
+    """One wrong value: the variable, the value, where it is set, and what is allowed."""
     variable = variable_of(attribute)
     where = "environment" if variable in os.environ else f"line {lines.get(variable, '?')}"
     value = "..." if attribute in Settings.secret else str(error["input"])
@@ -135,13 +182,13 @@ def _problem(attribute: str, error: Any, lines: Mapping[str, int]) -> str:
 
 
 def _expected(attribute: str, error: Any) -> str:
-    own = error["type"] == "value_error"  # raised by a validator of ours, in our words
-    expected = str(error["ctx"]["error"]) if own else allowed(Settings.model_fields[attribute])
+    ours = error["type"] == "value_error"  # raised by a validator of Settings, which knows the reason
+    expected = str(error["ctx"]["error"]) if ours else allowed(Settings.model_fields[attribute])
     return expected + _value_hint(attribute, str(error["input"]))
 
 
 def _value_hint(attribute: str, value: str) -> str:
-    """The model or language that was probably meant."""
+    """The model or the language that was probably meant."""
     match attribute:
         case "model":
             return hint(value, models.NAMES)

@@ -1,4 +1,4 @@
-"""A setting in words, for error messages and documents: what is allowed, and which known name was meant."""
+"""A setting in words, for error messages and documents: what is allowed, and which known name was probably meant."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -12,13 +12,14 @@ from whisperlivekit.settings.declarations import PREFIX
 
 
 def allowed(field: FieldInfo) -> str:
-    """What a value of this field may be, for people."""
+    """The allowed values of a field, for example "a whole number from 1 to 10"."""
     extra = field.json_schema_extra
-    if isinstance(extra, dict) and extra.get("allowed"):
+    if isinstance(extra, dict) and extra["allowed"]:
         return str(extra["allowed"])
     kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
     if get_origin(field.annotation) is Literal:
-        return "one of " + ", ".join(str(value) for value in get_args(field.annotation))
+        values = [str(value) for value in get_args(field.annotation)]
+        return "one of " + ", ".join(values) if len(values) > 1 else values[0]
     names: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path"}
     return names.get(kinds[0], "text") + _bounds(field)
 
@@ -41,18 +42,20 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def text_of(value: Any) -> str:
+    """A value as it is written in ``.env``."""
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like this one. The common prefix is left out: it makes all names alike."""
+    """The known name that is most like this one. The prefix does not count, because it makes all names alike."""
     stems = {known_name.removeprefix(PREFIX): known_name for known_name in known}
     close = get_close_matches(name.removeprefix(PREFIX), list(stems), n=1, cutoff=0.6)
     return stems[close[0]] if close else None
 
 
 def hint(name: str, known: Iterable[str]) -> str:
+    """A question to append to an error message; empty if no known name is similar."""
     close = nearest(name, known) or nearest(name.upper(), known)
     return f"; did you mean {close}?" if close else ""

@@ -1,0 +1,77 @@
+"""``whisperlivekit transcribe``: feeds an audio or video file to a session and returns the committed words."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from whisperlivekit.admin.progress import ProgressBar
+from whisperlivekit.core.commands import Audio, Start, Stop
+from whisperlivekit.core.events import Committed, Gap, Progress
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.units import to_seconds
+from whisperlivekit.engine import models
+from whisperlivekit.errors import WhisperLiveKitError
+from whisperlivekit.settings.configs import engine_config, library_environment, session_config
+from whisperlivekit.settings.declarations import Settings
+
+PROGRESS_S = 2.0
+
+
+def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
+    """The committed words of a file.
+
+    Raises:
+        WhisperLiveKitError: the model cannot be loaded, or the file cannot be decoded.
+    """
+    settings = settings.model_copy(update={"gunicorn_workers": 1})  # this process may use every core
+    os.environ.update(library_environment(settings))
+    models.find(settings.model, settings.model_dir)
+    models.find_silero(settings.model_dir)
+    words: list[Word] = []
+    try:
+        words = asyncio.run(_transcribe(settings, file, start))
+    except* WhisperLiveKitError as group:  # the first failure of the two tasks is the reason
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+    return words
+
+
+async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
+    from whisperlivekit.audio.container import decode
+    from whisperlivekit.engine.batcher import Engine
+    from whisperlivekit.session.runner import SessionRunner
+
+    bar = ProgressBar()
+    bar.say(f"loading {settings.model}")
+    engine = Engine(engine_config(settings))
+    words: list[Word] = []
+    try:
+        await engine.load()
+        runner = SessionRunner(engine, engine.detector(), session_config(settings), start)
+
+        async def feed() -> None:
+            for samples in decode(file):
+                await runner.receive(Audio(samples))
+            await runner.receive(Stop())
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(feed())
+            shown = time.monotonic()
+            async for event in runner.events():
+                match event:
+                    case Committed():
+                        words += event.words
+                    case Gap():
+                        where = f"{to_seconds(event.start)} to {to_seconds(event.end)} s"
+                        bar.say(f"not transcribed: {where} ({event.reason})")
+                    case Progress() if time.monotonic() - shown > PROGRESS_S:
+                        shown = time.monotonic()
+                        bar.say(f"  {to_seconds(event.settled):.0f} s of audio done")
+                    case _:
+                        pass
+    finally:
+        engine.close()
+    return words
