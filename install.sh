@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets the server up in this folder, and runs or tests it. Read `bash install.sh --help`.
+# Installs the server in this folder, and runs or tests it. See `bash install.sh --help`.
 #
-# What it writes: venv/, models/, logs/ and, if there is none, .env. It changes no file that you wrote. A second run
-# finds its own stamp in venv/ and does only what is missing.
+# It creates venv/, models/, logs/ and, if there is none, .env. It does not change files that you wrote. A second run
+# finds the stamp of the first one in venv/ and does only what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -16,28 +16,29 @@ readonly SERVICE_USER=${SERVICE_USER:-whisperlivekit}
 
 usage() {
     cat <<'TEXT'
-Usage: bash install.sh [install | serve | test | doctor | certificate | service [remove] | --help]
+Usage: bash install.sh [install | serve | bench | test | doctor | certificate | service [remove] | --help]
 
-  install          (default) everything needed to serve: venv/, libraries, folders, .env, model files, checks
-  serve            the same, then serve on http://localhost:8000 (WLK_HOST and WLK_PORT in .env)
-  test             the same for tests (with Chromium, ffmpeg and Node.js), then all of them
-  doctor           look at everything a start depends on, with a remedy for each thing that is wrong
-  certificate      make a certificate for this machine and its addresses, so that browsers in the same network give
-                   the page a microphone
-  service          the same as install, then a systemd service that starts with the machine; run it again to upgrade
-  service remove   stop the service and remove its unit; files and the user stay
-  --help           this text
+  install          (default) install everything that the server needs: venv/, libraries, folders, .env, model files
+  serve            install, then start the server on http://localhost:8000 (WLK_HOST and WLK_PORT in .env)
+  bench            install, with the libraries that the programs in benchmarks/ need
+  test             install, with everything that the tests need (also Chromium, ffmpeg, Node.js), then run all tests
+  doctor           check everything that a start depends on, and print a remedy for each problem
+  certificate      make a self-signed certificate for this machine's names and addresses: browsers on other machines
+                   allow the microphone on https pages only
+  service          install, then run the server as a systemd service that starts at boot. Repeat it to upgrade
+  service remove   stop the service and remove its unit. Files and the user stay
+  --help           print this text
 
-Nothing outside this folder is changed, except that missing Debian packages are installed with apt-get where you are
-root or have sudo; `service` adds a user and a unit. An existing .env is never touched.
+Nothing outside this folder is changed, with two exceptions: missing Debian packages are installed with apt-get if you
+are root or may use sudo, and `service` adds a user and a unit. An existing .env is never changed.
 
 Environment:
-  PYTHON=/path/to/python3   which Python to make venv/ from (at least 3.11)
-  SERVICE_USER=name         whom the service runs as (whisperlivekit)
+  PYTHON=/path/to/python3   the Python that venv/ is made from (at least 3.11)
+  SERVICE_USER=name         the user that runs the service (whisperlivekit)
 TEXT
 }
 
-# ------------------------------------------------------------------------------------------------------ telling things
+# ------------------------------------------------------------------------------------------------------------- output
 
 say() { printf '%s\n' "$@"; }
 
@@ -53,7 +54,7 @@ child=""
 trap '[ -z "$child" ] || kill "$child" 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
 
-# watched TITLE COMMAND...: runs the command with its output in the log, and shows how long it takes and how far it is.
+# watched TITLE COMMAND...: runs the command, writes its output to the log, and shows the elapsed time and the last line.
 watched() {
     local title=$1 started=$SECONDS shown=0 last status=0
     shift
@@ -86,11 +87,11 @@ watched() {
     return "$status"
 }
 
-# ------------------------------------------------------------------------------------------------------ what is there
+# -------------------------------------------------------------------------------------------------------- the machine
 
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
 
-# The first Python that is new enough: $PYTHON, python3, or one with its version in the name.
+# The first Python that is new enough: $PYTHON, python3, or one with a version in its name.
 find_python() {
     local candidate found=""
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
@@ -102,11 +103,11 @@ find_python() {
         fi
     done
     fail "found ${found:-no Python}, expected Python $PYTHON_MINIMUM or newer" \
-        "Debian 12, Ubuntu 24.04 and later have it: apt-get install python3 python3-venv" \
-        "If it is somewhere else: PYTHON=/path/to/python3 bash install.sh"
+        "Debian 12, Ubuntu 24.04 and later releases have it: apt-get install python3 python3-venv" \
+        "If it is installed elsewhere: PYTHON=/path/to/python3 bash install.sh"
 }
 
-# as_root COMMAND...: as root, or with sudo; fails where neither is possible.
+# as_root COMMAND...: runs the command as root or with sudo; fails if neither is possible.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
@@ -117,7 +118,7 @@ as_root() {
     fi
 }
 
-# apt_install TITLE PACKAGE...: fails where there is no apt-get or no right to use it.
+# apt_install TITLE PACKAGE...: fails if there is no apt-get, or no right to use it.
 apt_install() {
     local title=$1
     shift
@@ -125,9 +126,9 @@ apt_install() {
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null || return 1
         say "  sudo apt-get install $*"
-        sudo -v || return 1 # asks for the password before the output goes to the log
+        sudo -v || return 1 # asks for the password here, because the output of the next command goes to the log
     fi
-    watched "$title: lists" as_root apt-get update -q || true # a stale list may still do
+    watched "$title: lists" as_root apt-get update -q || true # an old list may be good enough
     watched "$title" as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
@@ -135,17 +136,17 @@ need_disk() {
     local free
     free=$(df -Pm . | awk 'NR == 2 { print $4 }')
     [ "$free" -ge "$DISK_MB" ] ||
-        fail "found $free MB free on the disk of $PWD, expected at least $DISK_MB MB" "Free some space and run it again."
+        fail "found $free MB free on the disk of $PWD, expected at least $DISK_MB MB" "Free some space and run this again."
 }
 
 # ---------------------------------------------------------------------------------------------------- Python libraries
 
 pip_failed() {
     if grep -qiE 'No space left on device' "$LOG.last"; then
-        fail "the disk became full while installing $1" "Free some space (about $DISK_MB MB are needed) and run it again."
+        fail "the disk became full while installing $1" "Free some space (about $DISK_MB MB are needed) and run this again."
     elif grep -qiE 'Temporary failure in name resolution|Name or service not known|NewConnectionError|Network is unreachable|ConnectTimeout|Connection refused|ProxyError' "$LOG.last"; then
         fail "no network: the Python package registry cannot be reached" \
-            "Check the connection, or the proxy and index settings: venv/bin/pip config list" \
+            "Check the connection, and pip's proxy and index settings: venv/bin/pip config list" \
             "Details are in $LOG"
     fi
     tail -n 15 "$LOG.last" >&2
@@ -160,7 +161,7 @@ make_venv() {
             venv/bin/python -m pip --version >/dev/null 2>&1; then
             return
         fi
-        fail "venv/ is broken or made from a Python older than $PYTHON_MINIMUM" "Remove it and run this again: rm -r venv"
+        fail "venv/ is broken, or its Python is older than $PYTHON_MINIMUM" "Remove it and run this again: rm -r venv"
     fi
     python=$(find_python)
     need_disk
@@ -173,7 +174,7 @@ make_venv() {
     fi
     say "Making venv/ with $("$python" --version)"
     mkdir venv
-    touch venv/.unfinished # tells a half-made venv/ of ours from one that somebody broke
+    touch venv/.unfinished # marks a venv/ that this script did not finish, and may remove
     watched "venv" "$python" -m venv venv || fail "could not make venv/" "$(tail -n 3 "$LOG.last")"
     rm venv/.unfinished
 }
@@ -196,7 +197,7 @@ install_torch() {
         pip_failed "torch's CPU build (torch==$wanted+cpu from $TORCH_CPU_INDEX)"
 }
 
-# install_libraries EXTRAS: EXTRAS is empty or a list such as dev,cuda.
+# install_libraries EXTRAS: EXTRAS is empty, or a list such as dev,cuda.
 install_libraries() {
     local extras=$1 stamp
     stamp=$(cat pyproject.toml constraints.txt <(echo "$extras" && venv/bin/python --version && pwd) | sha256sum | cut -d ' ' -f 1)
@@ -210,11 +211,11 @@ install_libraries() {
     echo "$stamp" >>venv/.installed
 }
 
-# ------------------------------------------------------------------------------------------------------- files of ours
+# ---------------------------------------------------------------------------------------------- folders, .env, models
 
 make_folders() { mkdir -p models/whisper models/silero_vad models/cache logs; }
 
-# write_env MODEL: only where there is none.
+# write_env MODEL: writes .env unless there is one.
 write_env() {
     local temporary=".env.new.$$"
     if has_gpu; then
@@ -233,8 +234,8 @@ prepare_env_and_models() {
             if venv/bin/whisperlivekit models fetch small; then
                 model=small
             else
-                say "The model small cannot be had: .env will say base. Once it can be:" \
-                    "venv/bin/whisperlivekit models fetch small, and WLK_MODEL=small in .env"
+                say "The model small cannot be downloaded, so .env gets WLK_MODEL=base. To use small later, run" \
+                    "venv/bin/whisperlivekit models fetch small, and set WLK_MODEL=small in .env"
             fi
         fi
         write_env "$model"
@@ -254,13 +255,13 @@ install_test_programs() {
         apt_install "programs for the tests" "${missing[@]}" || fail "the tests need: ${missing[*]}" \
             "Install them and run this again: apt-get install ${missing[*]}"
     }
-    # Unpacked, not installed: as packages they would start and take ports. prometheus brings promtool.
+    # These are unpacked and not installed, because installed packages start services. prometheus has promtool.
     local name
     for name in nginx caddy prometheus; do
         command -v "$name" /usr/sbin/"$name" venv/proxies/usr/{,s}bin/"$name" >/dev/null && continue
         mkdir -p venv/proxies
         (cd venv/proxies && apt-get download -q "$name" && dpkg -x "$name"_*.deb .) >>"$LOG" 2>&1 ||
-            say "$name could not be fetched: its tests are skipped"
+            say "$name could not be downloaded: its tests are skipped"
     done
 }
 
@@ -293,7 +294,7 @@ run_tests() {
 
 # -------------------------------------------------------------------------------------------------------- certificate
 
-# Every name and address by which this machine is called in its network, one a line, as openssl wants them.
+# All names and addresses of this machine, one per line, in the notation of openssl.
 own_names() {
     local address
     printf 'DNS:localhost\nDNS:%s\n' "$(hostname)"
@@ -308,11 +309,11 @@ make_certificate() {
     mkdir -p certs
     chmod 700 certs
     if [ -e certs/key.pem ]; then
-        say "certs/cert.pem is there already; for a new one: rm -r certs, then run this again"
+        say "certs/cert.pem exists. To make a new one: rm -r certs, then run this again"
     else
         local names
         names=$(own_names | sort -u | paste -sd , -)
-        # The browsers' limit for a certificate is 825 days. EC: small and quick in the handshake.
+        # Browsers accept certificates for at most 825 days. EC keys are small and make fast handshakes.
         (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 820 \
             -subj "/CN=$(hostname)" -addext "subjectAltName=$names" -addext "basicConstraints=critical,CA:FALSE" \
             -addext "extendedKeyUsage=serverAuth" -keyout certs/key.pem -out certs/cert.pem 2>>"$LOG") ||
@@ -320,40 +321,40 @@ make_certificate() {
         chmod 644 certs/cert.pem
         say "Made certs/cert.pem for ${names//,/, }"
     fi
-    say "" "In .env:" "  WLK_HOST=0.0.0.0" "  WLK_SSL_CERTFILE=certs/cert.pem" "  WLK_SSL_KEYFILE=certs/key.pem" "" \
-        "Browsers warn once, because nobody but this machine vouches for it: accept it, or import certs/cert.pem into them."
+    say "" "Set in .env:" "  WLK_HOST=0.0.0.0" "  WLK_SSL_CERTFILE=certs/cert.pem" "  WLK_SSL_KEYFILE=certs/key.pem" "" \
+        "The certificate is self-signed, so browsers warn once. Accept it, or import certs/cert.pem into the browsers."
 }
 
 # ------------------------------------------------------------------------------------------------------------- service
 
 need_systemd() {
     command -v systemctl >/dev/null || fail "there is no systemd here (no systemctl)" \
-        "Start the server by what this machine has instead: $PWD/venv/bin/whisperlivekit serve"
-    as_root true || fail "a service needs root" "Run it as root, or with sudo: sudo bash install.sh service"
+        "Start the server with this machine's own service manager: $PWD/venv/bin/whisperlivekit serve"
+    as_root true || fail "a service can be installed by root only" "Run this as root: sudo bash install.sh service"
 }
 
 install_service() {
     local folder new=".unit.new.$$" program="$PWD/venv/bin/python"
     if ! id -u "$SERVICE_USER" >/dev/null 2>&1; then
         as_root useradd --system --user-group --no-create-home --home-dir "$PWD" --shell /usr/sbin/nologin "$SERVICE_USER" ||
-            fail "could not make the user $SERVICE_USER"
-        say "Made the user $SERVICE_USER"
+            fail "could not add the user $SERVICE_USER"
+        say "Added the user $SERVICE_USER"
     fi
     while read -r folder; do
         as_root mkdir -p "$folder"
         as_root chown -R "$SERVICE_USER": "$folder"
     done < <(venv/bin/python -m whisperlivekit.admin.unit --writable)
-    # What holds keys is for the service's group to read, and for nobody else.
+    # Files with keys can be read by the service's group, and by no other users.
     for folder in .env certs certs/*; do
         [ ! -e "$folder" ] || { as_root chgrp "$SERVICE_USER" "$folder" && as_root chmod g+rX,o-rwx "$folder"; }
     done
     as_root runuser -u "$SERVICE_USER" -- "$program" -c "from whisperlivekit.settings.env_file import load_settings; load_settings()" >>"$LOG" 2>&1 ||
         fail "the user $SERVICE_USER cannot run $program, or cannot read the settings" \
-            "Every folder above $PWD must be open to it, and the Python of venv/ too: /opt is a good place, /root is none" \
+            "It must have access to every folder above $PWD, and to the Python of venv/. /opt is suitable, /root is not" \
             "Details are in $LOG"
     venv/bin/python -m whisperlivekit.admin.unit "$SERVICE_USER" >"$new" || { rm -f "$new"; fail "could not write the unit"; }
     if cmp -s "$new" "$UNIT_FOLDER/$UNIT"; then
-        say "The unit is as it should be"
+        say "The unit $UNIT is up to date"
     else
         as_root install -m 644 "$new" "$UNIT_FOLDER/$UNIT"
         say "Wrote $UNIT_FOLDER/$UNIT"
@@ -361,14 +362,14 @@ install_service() {
     rm -f "$new"
     as_root systemctl daemon-reload
     as_root systemctl enable --quiet "$UNIT"
-    # Comes back when the model is loaded: the unit is Type=notify. A running one drains first.
-    say "Starting; a running one first ends its streams"
+    # systemctl returns when a model is loaded, because the unit is Type=notify. A running server drains first.
+    say "Starting the service. If it is running, its streams are finished first"
     as_root systemctl restart "$UNIT" || {
         as_root journalctl -u "$UNIT" -n 30 --no-pager >&2 || true
-        fail "the service did not start" "Its last lines are above. After mending it: bash install.sh service" \
-            "After five failures in a row: systemctl reset-failed $UNIT"
+        fail "the service did not start" "The last lines of its log are above. When the cause is removed: bash install.sh service" \
+            "After five failed starts, first: systemctl reset-failed $UNIT"
     }
-    say "Running as the service $UNIT. How it is: systemctl status $UNIT; its log: journalctl -u $UNIT -f"
+    say "The service $UNIT is running. Its state: systemctl status $UNIT. Its log: journalctl -u $UNIT -f"
 }
 
 remove_service() {
@@ -376,14 +377,14 @@ remove_service() {
     as_root systemctl disable --now --quiet "$UNIT" 2>/dev/null || true
     as_root rm -f "$UNIT_FOLDER/$UNIT"
     as_root systemctl daemon-reload
-    say "Removed the service. This folder and the user $SERVICE_USER are still there: userdel $SERVICE_USER"
+    say "Removed the service. This folder and the user $SERVICE_USER remain. To remove the user: userdel $SERVICE_USER"
 }
 
 # --------------------------------------------------------------------------------------------------------------- main
 
 main() {
     local extras=""
-    local expected="expected one of install, serve, test, doctor, certificate, service, service remove, --help"
+    local expected="expected one of install, serve, bench, test, doctor, certificate, service, service remove, --help"
     [ "$*" != "service remove" ] || { remove_service; return; }
     [ $# -le 1 ] || fail "found $# words: $*; $expected"
     local action=${1:-install}
@@ -393,7 +394,7 @@ main() {
         return
         ;;
     doctor)
-        [ -x venv/bin/whisperlivekit ] || fail "nothing is installed here yet" "First: bash install.sh"
+        [ -x venv/bin/whisperlivekit ] || fail "the server is not installed in this folder" "First run: bash install.sh"
         exec venv/bin/whisperlivekit check
         ;;
     certificate)
@@ -402,12 +403,15 @@ main() {
         return
         ;;
     service) need_systemd ;;
-    install | serve | test) ;;
+    install | serve | bench | test) ;;
     *) fail "found '$action', $expected" ;;
     esac
 
     has_gpu && extras=cuda
-    [ "$action" != test ] || extras="dev${extras:+,$extras}"
+    case $action in
+    bench) extras="bench${extras:+,$extras}" ;;
+    test) extras="dev${extras:+,$extras}" ;;
+    esac
     make_folders
     make_venv
     [ "$action" != test ] || install_test_programs
@@ -421,10 +425,11 @@ main() {
         prepare_env_and_models
         exec venv/bin/whisperlivekit serve
         ;;
-    install)
+    install | bench)
         prepare_env_and_models
-        venv/bin/whisperlivekit check || fail "something is not in order: see the list above"
-        say "Ready in $SECONDS s. Start it with: bash install.sh serve"
+        venv/bin/whisperlivekit check || fail "there are problems, see above. To check again: bash install.sh doctor"
+        say "Installed in $SECONDS s. To start the server: bash install.sh serve"
+        [ "$action" != bench ] || say "To run a benchmark, for example: venv/bin/python -m benchmarks.live --help"
         ;;
     service)
         prepare_env_and_models

@@ -1,6 +1,6 @@
-"""install.sh on machines that lack something. Its way through a whole clean machine is what CI itself is.
+"""install.sh on machines that lack something. CI itself runs it on a whole clean machine.
 
-Each test runs the real script in a folder of its own, with a PATH that holds only what that machine has.
+Each test runs the real script in a folder of its own, with a PATH that has only the programs of that machine.
 """
 
 import os
@@ -20,7 +20,7 @@ TOOLS = [
 
 
 class Machine:
-    """A folder with a copy of what install.sh reads, and the programs it finds."""
+    """A folder with a copy of the files that install.sh reads, and the programs that it finds."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
@@ -45,7 +45,7 @@ class Machine:
         path.chmod(0o755)
 
     def with_venv(self) -> None:
-        """As if the first run had got as far as venv/; its pip installs nothing and its program does nothing."""
+        """As if a first run had made venv/. Its pip installs nothing and its program does nothing."""
         folder = self.home / "venv" / "bin"
         folder.mkdir(parents=True)
         self.program("python", f'export PYTHONPATH={ROOT}; exec {sys.executable} "$@"', folder)
@@ -72,23 +72,23 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_help_explains_and_does_nothing(machine: Machine) -> None:
+def test_help_is_printed_and_nothing_is_changed(machine: Machine) -> None:
     before = sorted(machine.home.iterdir())
     result = machine.run("--help")
     assert result.returncode == 0
-    for word in ("install", "serve", "test", "doctor", "certificate", "service remove", "PYTHON="):
+    for word in ("install", "serve", "bench", "test", "doctor", "certificate", "service remove", "PYTHON="):
         assert word in result.stdout
     assert sorted(machine.home.iterdir()) == before
 
 
 @pytest.mark.parametrize("arguments", [["start"], ["serve", "now"], ["service", "delete"]])
-def test_other_words_are_refused(machine: Machine, arguments: list[str]) -> None:
+def test_other_arguments_are_rejected(machine: Machine, arguments: list[str]) -> None:
     result = machine.run(*arguments)
     assert result.returncode == 1
-    assert "expected one of install, serve, test, doctor, certificate, service" in result.stderr
+    assert "expected one of install, serve, bench, test, doctor, certificate, service" in result.stderr
 
 
-def test_python_too_old(machine: Machine) -> None:
+def test_an_old_python_is_named(machine: Machine) -> None:
     machine.program("python3", 'case "$2" in *platform*) echo 3.9.2 ;; *) exit 1 ;; esac')
     result = machine.run()
     assert result.returncode == 1
@@ -96,12 +96,12 @@ def test_python_too_old(machine: Machine) -> None:
     assert "PYTHON=/path/to/python3" in result.stderr
 
 
-def test_no_python(machine: Machine) -> None:
+def test_a_missing_python_is_named(machine: Machine) -> None:
     (machine.bin / "python3").unlink()
     assert "found no Python, expected Python 3.11 or newer" in machine.run().stderr
 
 
-def test_a_newer_python_beside_an_old_one_is_found(machine: Machine) -> None:
+def test_a_newer_python_with_its_version_in_the_name_is_found(machine: Machine) -> None:
     machine.program("python3", 'case "$2" in *platform*) echo 3.9.2 ;; *) exit 1 ;; esac')
     machine.program("python3.11", f'[ "$1" = -m ] && exit 3; exec {sys.executable} "$@"')
     result = machine.run()
@@ -109,8 +109,8 @@ def test_a_newer_python_beside_an_old_one_is_found(machine: Machine) -> None:
     assert "could not make venv/" in result.stderr  # this one ends here
 
 
-def test_no_venv_module(machine: Machine) -> None:
-    """Without apt-get, what to install is said."""
+def test_a_missing_venv_module_is_named(machine: Machine) -> None:
+    """Without apt-get the message has the package to install."""
     machine.program("python3", f'[[ "$*" == *ensurepip* ]] && exit 1; exec {sys.executable} "$@"')
     result = machine.run()
     assert result.returncode == 1
@@ -118,8 +118,8 @@ def test_no_venv_module(machine: Machine) -> None:
     assert f"apt-get install python3.{sys.version_info.minor}-venv" in result.stderr
 
 
-def test_no_venv_module_on_debian(machine: Machine) -> None:
-    """With apt-get and the right to use it, it is installed."""
+def test_a_missing_venv_module_is_installed_on_debian(machine: Machine) -> None:
+    """If there is apt-get and the right to use it."""
     if os.getuid():
         pytest.skip("only root may do this without a password")
     machine.program("python3", f'[[ "$*" == *ensurepip* ]] && exit 1; exec {sys.executable} "$@"')
@@ -129,7 +129,7 @@ def test_no_venv_module_on_debian(machine: Machine) -> None:
     assert f"python3.{sys.version_info.minor}-venv" in call
 
 
-def test_no_disk(machine: Machine) -> None:
+def test_a_full_disk_is_named(machine: Machine) -> None:
     machine.program("df", "echo header; echo 'disk 9999 1 512 99% /'")
     result = machine.run()
     assert result.returncode == 1
@@ -145,7 +145,7 @@ def test_no_disk(machine: Machine) -> None:
         ("ERROR: something else", "ERROR: something else"),
     ],
 )
-def test_a_failure_of_pip_is_told_in_words(machine: Machine, output: str, expected: str) -> None:
+def test_the_cause_of_a_failure_of_pip_is_named(machine: Machine, output: str, expected: str) -> None:
     machine.with_venv()
     machine.program("pip", f"echo '{output}'; exit 1", machine.home / "venv" / "bin")
     result = machine.run()
@@ -155,7 +155,7 @@ def test_a_failure_of_pip_is_told_in_words(machine: Machine, output: str, expect
 
 
 def test_a_broken_venv_is_not_removed(machine: Machine) -> None:
-    """It may be somebody's; the script says what to do."""
+    """The user may have made it, so the script only names the command that removes it."""
     (machine.home / "venv" / "bin").mkdir(parents=True)
     result = machine.run()
     assert result.returncode == 1
@@ -163,7 +163,7 @@ def test_a_broken_venv_is_not_removed(machine: Machine) -> None:
     assert (machine.home / "venv").exists()
 
 
-def test_an_interrupted_venv_is_made_again(machine: Machine) -> None:
+def test_a_venv_that_the_script_did_not_finish_is_made_again(machine: Machine) -> None:
     (machine.home / "venv").mkdir()
     (machine.home / "venv" / ".unfinished").touch()
     machine.program("python3", f'[ "$1" = -m ] && {{ echo no more; exit 3; }}; exec {sys.executable} "$@"')
@@ -172,7 +172,7 @@ def test_an_interrupted_venv_is_made_again(machine: Machine) -> None:
 
 
 def test_a_machine_without_gpu(machine: Machine) -> None:
-    """Base on the CPU with one worker, no CUDA wheel, and the folders that were asked for."""
+    """.env has base on the CPU, no CUDA wheel is installed, and the folders exist."""
     machine.with_venv()
     result = machine.run()
     assert result.returncode == 0, result.stderr
@@ -187,7 +187,7 @@ def test_a_machine_without_gpu(machine: Machine) -> None:
 
 
 def test_a_machine_with_gpu(machine: Machine) -> None:
-    """Small on the GPU with the default workers, and cuBLAS 12 from its wheel beside torch's CPU build."""
+    """.env has small on the GPU, and cuBLAS 12 comes from its wheel."""
     machine.with_venv()
     machine.program("nvidia-smi", "echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)'")
     result = machine.run()
@@ -200,17 +200,17 @@ def test_a_machine_with_gpu(machine: Machine) -> None:
     assert machine.called("whisperlivekit models fetch small")
 
 
-def test_where_small_cannot_be_had_base_is_written(machine: Machine) -> None:
+def test_base_is_written_if_small_cannot_be_downloaded(machine: Machine) -> None:
     machine.with_venv()
     machine.program("nvidia-smi", "echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)'")
     machine.program("whisperlivekit", '[ "$3" != small ]', machine.home / "venv" / "bin")
     result = machine.run()
     assert result.returncode == 0, result.stderr
     assert "\nWLK_MODEL=base\n" in (machine.home / ".env").read_text()
-    assert "The model small cannot be had" in result.stdout
+    assert "The model small cannot be downloaded" in result.stdout
 
 
-def test_an_nvidia_smi_without_gpu_counts_for_nothing(machine: Machine) -> None:
+def test_an_nvidia_smi_that_lists_no_gpu_does_not_count(machine: Machine) -> None:
     machine.with_venv()
     machine.program("nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
     machine.run()
@@ -227,7 +227,7 @@ def test_a_second_run_installs_nothing_and_keeps_the_user_s_env(machine: Machine
     assert (machine.home / ".env").read_text() == "WLK_PORT=9000\n"
 
 
-def test_a_change_of_dependencies_is_installed(machine: Machine) -> None:
+def test_changed_dependencies_are_installed(machine: Machine) -> None:
     machine.with_venv()
     machine.run()
     with (machine.home / "pyproject.toml").open("a") as file:
@@ -237,7 +237,7 @@ def test_a_change_of_dependencies_is_installed(machine: Machine) -> None:
     assert machine.called("pip install -c constraints.txt -e .")
 
 
-def test_serve_starts_the_server_in_its_place(machine: Machine) -> None:
+def test_serve_installs_and_starts_the_server(machine: Machine) -> None:
     machine.with_venv()
     assert machine.run("serve").returncode == 0
     assert machine.called("whisperlivekit")[-1] == "whisperlivekit serve"
@@ -260,9 +260,19 @@ def test_torch_comes_as_its_cpu_build(machine: Machine) -> None:
     assert all("+cpu" in call for call in machine.called("pip install") if "torch==" in call)
 
 
-def test_doctor_is_the_check(machine: Machine) -> None:
-    """It installs nothing: it may be run on a server that works."""
-    assert "First: bash install.sh" in machine.run("doctor").stderr
+def test_bench_installs_the_libraries_of_the_benchmarks(machine: Machine) -> None:
+    """It runs no tests."""
+    machine.with_venv()
+    result = machine.run("bench")
+    assert result.returncode == 0, result.stderr
+    assert machine.called("pip install -c constraints.txt -e .[bench]")
+    assert "python -m benchmarks.live" in result.stdout
+    assert "pytest" not in result.stdout
+
+
+def test_doctor_runs_the_check(machine: Machine) -> None:
+    """It installs nothing, so it may be run beside a running server."""
+    assert "First run: bash install.sh" in machine.run("doctor").stderr
     machine.with_venv()
     machine.program("whisperlivekit", "exit 1", machine.home / "venv" / "bin")
     assert machine.run("doctor").returncode == 1
@@ -271,7 +281,7 @@ def test_doctor_is_the_check(machine: Machine) -> None:
 
 
 class ServiceMachine(Machine):
-    """With systemd, as root; what would change the machine is only written down."""
+    """A machine with systemd, as root. Programs that would change the machine are only recorded."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -304,7 +314,7 @@ def service_machine(tmp_path: Path) -> ServiceMachine:
 
 
 def test_service_installs_enables_and_starts(service_machine: ServiceMachine) -> None:
-    """User, folders of its own, unit, enabled, started; and the secrets are not for everybody."""
+    """A user, its folders, the unit, enabled and started. Other users cannot read the keys in .env."""
     machine = service_machine
     result = machine.serve()
     assert result.returncode == 0, result.stderr
@@ -324,8 +334,8 @@ def test_service_installs_enables_and_starts(service_machine: ServiceMachine) ->
     ]
 
 
-def test_service_again_upgrades_in_place(service_machine: ServiceMachine) -> None:
-    """The unit follows the settings, the user stays, the service is restarted."""
+def test_a_second_service_upgrades_the_first(service_machine: ServiceMachine) -> None:
+    """The unit follows the settings, the user is kept, the service is restarted."""
     machine = service_machine
     machine.serve()
     assert "TimeoutStopSec=45" in machine.unit.read_text()
@@ -335,11 +345,11 @@ def test_service_again_upgrades_in_place(service_machine: ServiceMachine) -> Non
     assert "TimeoutStopSec=75" in machine.unit.read_text()
     assert not machine.called("useradd")
     assert machine.called("systemctl restart")
-    assert "The unit is as it should be" in machine.serve().stdout
+    assert "The unit whisperlivekit.service is up to date" in machine.serve().stdout
     assert (machine.home / ".env").read_text() == "WLK_GUNICORN_GRACEFUL_TIMEOUT=60\n"
 
 
-def test_service_remove_leaves_nothing_but_files(service_machine: ServiceMachine) -> None:
+def test_service_remove_keeps_the_files(service_machine: ServiceMachine) -> None:
     machine = service_machine
     machine.serve()
     machine.calls.write_text("")
@@ -358,16 +368,16 @@ def test_a_service_that_does_not_start_shows_its_log(service_machine: ServiceMac
     assert "the service did not start" in result.stderr
 
 
-def test_a_folder_that_the_user_cannot_reach_is_named(service_machine: ServiceMachine) -> None:
+def test_a_folder_without_access_for_the_user_is_named(service_machine: ServiceMachine) -> None:
     """Before anything is started."""
     service_machine.program("runuser", "exit 126")
     result = service_machine.serve()
     assert result.returncode == 1
-    assert "/opt is a good place" in result.stderr
+    assert "/opt is suitable" in result.stderr
     assert not service_machine.called("systemctl")
 
 
-def test_no_systemd(service_machine: ServiceMachine) -> None:
+def test_a_missing_systemd_is_named(service_machine: ServiceMachine) -> None:
     (service_machine.bin / "systemctl").unlink()
     result = service_machine.serve()
     assert result.returncode == 1
@@ -376,7 +386,7 @@ def test_no_systemd(service_machine: ServiceMachine) -> None:
 
 
 def test_certificate_names_this_machine(machine: Machine) -> None:
-    """For localhost, the machine's name and its addresses; a second run keeps it; the key is for its owner alone."""
+    """localhost, its names and its addresses. A second run keeps the certificate. Only the owner can read the key."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     for tool in ("openssl", "chmod", "paste"):
@@ -393,5 +403,5 @@ def test_certificate_names_this_machine(machine: Machine) -> None:
         assert name in told, name
     assert (machine.home / "certs" / "key.pem").stat().st_mode & 0o077 == 0
     before = certificate.read_bytes()
-    assert "is there already" in machine.run("certificate").stdout
+    assert "certs/cert.pem exists" in machine.run("certificate").stdout
     assert certificate.read_bytes() == before
