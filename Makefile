@@ -1,4 +1,4 @@
-# For people who develop: `bash install.sh test` once, then `make` before every commit.
+# For developers: run `bash install.sh test` once, then `make` before every commit.
 BIN := venv/bin
 
 .PHONY: all style format types imports test quick page check serve example constraints
@@ -20,7 +20,7 @@ imports:
 test:
 	$(BIN)/python -m pytest
 
-# Without what needs a model, a browser or patience.
+# Without the tests that need a model, a browser or more than five seconds.
 quick:
 	$(BIN)/python -m pytest -m "not slow and not browser and not model"
 
@@ -33,15 +33,15 @@ check:
 serve:
 	$(BIN)/whisperlivekit serve
 
-# What is generated from the Settings class. A test fails when it is out of date.
+# What is generated from the settings' declarations. A test fails when it is out of date.
 example:
 	$(BIN)/python -m whisperlivekit.settings > .env.example
 	$(BIN)/python -m whisperlivekit settings-example --markdown > .table.new
 	sed -i -e '/^<!-- settings -->$$/,/^<!-- \/settings -->$$/{//!d}' -e '/^<!-- settings -->$$/r .table.new' README.md
 	rm .table.new
 
-# After new versions were installed and everything passed with them.
+# After new versions were installed and all tests passed with them.
 constraints:
 	sed -n '/^#/p;/^nvidia-cublas/p' constraints.txt > constraints.new
-	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^nvidia-cublas' >> constraints.new
+	$(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' | grep -v '^nvidia-cublas' >> constraints.new
 	mv constraints.new constraints.txt

@@ -19,6 +19,7 @@ USED_WITHOUT_IMPORT = {
     "ruff": "a command",
     "mypy": "a command",
     "import-linter": "a command",
+    "setuptools": "tests/test_wheel.py runs it in a process of its own",
 }
 """Distribution -> who uses it."""
 
@@ -26,6 +27,9 @@ OPTIONAL_IMPORTS = {
     "nvidia": "the package of nvidia-cublas-cu12, looked for only where there is a GPU",
 }
 """Module -> why it need not be installed."""
+
+DISTRIBUTIONS = packages_distributions()
+"""Module -> the distributions that install it."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -53,7 +57,7 @@ def imported(folders: Iterable[str]) -> set[str]:
                     modules.add(node.module.partition(".")[0])
     own = {path.name for path in ROOT.iterdir() if path.is_dir()}
     modules -= set(sys.stdlib_module_names) | own | set(OPTIONAL_IMPORTS)
-    distributions = packages_distributions()
+    distributions = DISTRIBUTIONS
     unknown = {module for module in modules if module not in distributions}
     assert not unknown, f"not installed: {unknown}"
     return {canonical(distributions[module][0]) for module in modules}
