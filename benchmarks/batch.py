@@ -42,6 +42,7 @@ from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
 from whisperlivekit.engine import silero
+from whisperlivekit.engine.models import find_silero
 from whisperlivekit.engine.schedule import Waiting, next_batch
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
@@ -211,7 +212,7 @@ def load_stream(audio: Path, seconds: float) -> Stream:
     if sound.rate != SAMPLE_RATE:
         raise SystemExit(f"{audio} has {sound.rate} Hz, expected {SAMPLE_RATE} Hz")
     samples = sound.samples.astype(np.float32) / np.float32(32768)
-    detector = silero.SileroModel()
+    detector = silero.SileroModel(find_silero(Path("models")))
     speech = asyncio.run(silero.SileroDetector(detector).feed(samples))
     detector.close()
     return Stream(audio.stem, samples, speech, tuple(words))

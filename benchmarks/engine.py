@@ -38,6 +38,7 @@ from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine import memory, silero, whisper
+from whisperlivekit.engine.models import find_silero
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
 CHUNK = 640
@@ -204,7 +205,7 @@ def main() -> None:
     if not recordings:
         parser.error("expected at least one --stream or --group")
     memory.limit()
-    vad = silero.SileroModel()
+    vad = silero.SileroModel(find_silero(Path("models")))
     streams = [stream_of(recording, vad) for recording in recordings]
     config = EngineConfig(arguments.model, "cpu", threads=arguments.threads, beams=arguments.beams)
     model = WhisperModel(config)

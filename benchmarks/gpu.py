@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Partial, SpeechStarted
-from whisperlivekit.core.session import SessionConfig
+from whisperlivekit.core.session import MAX_CONTEXT_S, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
+from whisperlivekit.engine.models import silero_folder
 from whisperlivekit.engine.whisper import EngineConfig
 from whisperlivekit.errors import WhisperLiveKitError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, visible_gpus
@@ -300,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     lanes=options.lanes,
                     max_batch=batch,
                     language=options.language,
+                    longest_s=SessionConfig().max_window_s + MAX_CONTEXT_S,
+                    silero_dir=silero_folder(options.model_dir.parent),
                 )
                 try:
                     rows += asyncio.run(sweep(config, model, options.sessions, samples, options.limit_s))

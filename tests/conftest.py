@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from whisperlivekit.engine.models import find_silero
 from whisperlivekit.settings.declarations import variables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,12 @@ def base_model() -> Path:
     if not (folder / "model.bin").is_file():
         pytest.fail("the tests need the model base: venv/bin/whisperlivekit models fetch base", pytrace=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def silero_dir() -> Path:
+    """The folder of the speech detector's file."""
+    return find_silero(ROOT / "models")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,7 +32,7 @@ def test_an_unknown_setting_is_named(name: str) -> None:
 @pytest.mark.model
 def test_a_phrase_is_played_to_its_end(tmp_path: Path) -> None:
     """Most words are right, nothing is retracted, every decode's cost is counted, and the rows can be drawn."""
-    stream = engine.stream_of(read_recording(CLIP), silero.SileroModel())
+    stream = engine.stream_of(read_recording(CLIP), silero.SileroModel(ROOT / "models/silero_vad"))
     model = WhisperModel(EngineConfig(ROOT / "models/whisper/base", "cpu"))
     transcript, cpu, decodes = engine.play(stream, model, SessionConfig())
     assert decodes >= 2
@@ -48,7 +48,7 @@ def test_a_phrase_is_played_to_its_end(tmp_path: Path) -> None:
 @pytest.mark.model
 def test_decodes_of_a_fixed_length_make_a_run_repeatable() -> None:
     """Two runs give the same snapshots at the same times, however busy the machine is."""
-    stream = engine.stream_of(read_recording(CLIP), silero.SileroModel())
+    stream = engine.stream_of(read_recording(CLIP), silero.SileroModel(ROOT / "models/silero_vad"))
     model = WhisperModel(EngineConfig(ROOT / "models/whisper/base", "cpu"))
     first, second = (engine.play(stream, model, SessionConfig(), decode_s=0.15)[0] for _ in range(2))
     assert first == second

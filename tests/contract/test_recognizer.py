@@ -58,7 +58,9 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
             engine = ScriptedEngine()
         else:
             base_model: Path = request.getfixturevalue("base_model")
-            engine = Engine(EngineConfig(base_model, "cpu", threads=2))
+            engine = Engine(
+                EngineConfig(base_model, "cpu", threads=2, silero_dir=request.getfixturevalue("silero_dir"))
+            )
         runner.run(engine.load())
         yield Subject(engine, runner)
         engine.close()

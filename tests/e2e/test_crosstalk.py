@@ -258,7 +258,7 @@ def test_eight_voices_on_the_real_model(base_model: Path) -> None:
     async def run() -> tuple[list[str], list[str]]:
         engine = Engine(EngineConfig(base_model, "cpu", threads=2))
         await engine.load()
-        silero = SileroModel()
+        silero = SileroModel(base_model.parents[1] / "silero_vad")
         try:
             alone = [await heard(engine, silero, clip) for clip in clips]
             return alone, list(await asyncio.gather(*(heard(engine, silero, clip) for clip in clips)))

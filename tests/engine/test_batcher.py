@@ -30,8 +30,8 @@ Behaviour = Callable[[Sequence[DecodeRequest]], list[Hypothesis]]
 
 
 def echo(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
-    """The prompt of each request as its only word."""
-    return [Hypothesis(request.id, (Word(request.prompt, 0, 1, 1.0),)) for request in requests]
+    """The context's text of each request as its only word."""
+    return [Hypothesis(request.id, (Word(request.context_text, 0, 1, 1.0),)) for request in requests]
 
 
 class FakeModel(WhisperModel):
@@ -49,7 +49,7 @@ class FakeModel(WhisperModel):
         return self
 
     def decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
-        self.batches.append([request.prompt for request in requests])
+        self.batches.append([request.context_text for request in requests])
         self.begun.release()
         assert self.hold.wait(20)
         return self.behaviour(requests)
@@ -101,7 +101,7 @@ class FakeEngine(Engine):
 
 
 def request(name: str, *, final: bool = False) -> DecodeRequest:
-    return DecodeRequest(1, np.zeros(10, np.float32), 0, "ru", prompt=name, final=final)
+    return DecodeRequest(1, np.zeros(10, np.float32), 0, "ru", context_text=name, final=final)
 
 
 def run(engine: FakeEngine, test: Callable[[FakeEngine], Coroutine[Any, Any, None]]) -> None:
@@ -161,7 +161,7 @@ def failing(*bad: str) -> Behaviour:
     """A model that cannot stand these requests."""
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
-        if any(request.prompt in bad for request in requests):
+        if any(request.context_text in bad for request in requests):
             raise ValueError("a test")
         return echo(requests)
 

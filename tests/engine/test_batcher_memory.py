@@ -133,8 +133,8 @@ def test_a_gpu_is_filled_at_the_start(
 
     fake = FakeModel(decode)
     monkeypatch.setattr("whisperlivekit.engine.batcher.WhisperModel", lambda _: fake)
-    monkeypatch.setattr("whisperlivekit.engine.batcher.SileroModel", FakeSilero)
-    engine = Engine(EngineConfig(Path("none"), device, max_batch=8))
+    monkeypatch.setattr("whisperlivekit.engine.batcher.SileroModel", lambda _: FakeSilero())
+    engine = Engine(EngineConfig(Path("none"), device, max_batch=8, longest_s=19.0, silero_dir=Path("none")))
     engine._load()
     assert [len(batch) for batch in fake.batches] == sizes
     assert engine._max_batch == largest

@@ -1,6 +1,7 @@
 """The real speech detector."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 
 from tests.conftest import ROOT
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
+from whisperlivekit.engine.models import SILERO_FILE
 from whisperlivekit.engine.silero import SileroDetector, SileroModel
 
 pytestmark = pytest.mark.model
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[SileroModel]:
-    model = SileroModel()
+def model(silero_dir: Path) -> Iterator[SileroModel]:
+    model = SileroModel(silero_dir)
     yield model
     model.close()
 
@@ -54,9 +56,9 @@ def test_chunks_do_not_matter(model: SileroModel, phrase: NDArray[np.float32]) -
     assert whole.min() >= 0
     assert whole.max() <= 1
     cuts = np.random.default_rng(1).integers(0, len(phrase), 60)
-    np.testing.assert_array_equal(probabilities(model, np.split(phrase, np.sort(cuts))), whole)
+    np.testing.assert_allclose(probabilities(model, np.split(phrase, np.sort(cuts))), whole, atol=1e-4)
     around = np.split(phrase, [*range(WINDOW - 2, WINDOW + 3), 3 * WINDOW])
-    np.testing.assert_array_equal(probabilities(model, around), whole)
+    np.testing.assert_allclose(probabilities(model, around), whole, atol=1e-4)
 
 
 def test_sessions_do_not_hear_each_other(model: SileroModel, phrase: NDArray[np.float32]) -> None:
@@ -73,17 +75,31 @@ def test_sessions_do_not_hear_each_other(model: SileroModel, phrase: NDArray[np.
         return np.concatenate(answers[0]), np.concatenate(answers[1])
 
     mine, other = asyncio.run(both())
-    np.testing.assert_array_equal(mine, probabilities(model, [phrase]))
-    assert not np.array_equal(mine, other)
+    np.testing.assert_allclose(mine, probabilities(model, [phrase]), atol=1e-4)
+    assert np.abs(mine - other).max() > 0.1
 
 
-def test_it_agrees_with_the_packaged_wrapper(model: SileroModel, phrase: NDArray[np.float32]) -> None:
-    """Context and state are handed to the network as its makers do."""
-    import torch
-    from silero_vad import load_silero_vad
+def test_it_agrees_with_the_original(model: SileroModel, phrase: NDArray[np.float32]) -> None:
+    """The probabilities are those of the package silero-vad on torch, recorded in tests/data."""
+    expected = json.loads((ROOT / "tests/data/phrase_3s.speech.json").read_text())
+    np.testing.assert_allclose(probabilities(model, [phrase]), expected, atol=1e-3)
 
-    reference = load_silero_vad()
-    windows = phrase[: len(phrase) // WINDOW * WINDOW].reshape(-1, WINDOW)
-    with torch.inference_mode():
-        expected = [reference(torch.from_numpy(window.copy()), SAMPLE_RATE).item() for window in windows]
-    np.testing.assert_allclose(probabilities(model, [phrase]), expected, atol=1e-5)
+
+def test_a_broken_file_is_an_error(tmp_path: Path) -> None:
+    """Whatever got past the digest: the load fails and says which file it was."""
+    (tmp_path / SILERO_FILE).write_bytes(b"broken")
+    with pytest.raises(Exception, match=SILERO_FILE):
+        SileroModel(tmp_path)
+
+
+def test_other_threads_are_not_started(silero_dir: Path) -> None:
+    """The model works in the calling thread: a pool of its own would compete with the decoder for the cores."""
+    before = threads()
+    model = SileroModel(silero_dir)
+    model._run(np.zeros((3, 576), np.float32), model.initial_state())
+    assert threads() == before
+    model.close()
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))

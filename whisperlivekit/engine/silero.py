@@ -1,49 +1,63 @@
-"""Silero VAD: speech probability of every 32 ms, one shared model, recurrent state per session."""
+"""Silero VAD on onnxruntime: the speech probability of every 32 ms. Sessions share the model, not its state."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisperlivekit.core.units import WINDOW
+from whisperlivekit.engine.models import SILERO_FILE
 
 CONTEXT = 64
 """Samples of the previous window that go before each window. Source: Silero VAD 5 and later at 16 kHz."""
 
+STATE_SIZE = 128
+"""Width of the LSTM. Source: the shapes of the ONNX file's inputs ``h`` and ``c``."""
 
 class SileroModel:
-    """The network with its state outside, so that one copy serves every session of the process."""
+    """The network without its state, so that one copy serves every session of the process."""
 
-    def __init__(self) -> None:
-        # Imported here: torch takes seconds and must not be loaded before the fork.
-        import torch
-        from silero_vad import load_silero_vad
+    def __init__(self, folder: Path) -> None:
+        """Load ``SILERO_FILE`` from the folder.
 
-        self._torch = torch
-        # The packaged module keeps its state inside; the network within it takes and returns the state.
-        self._network: Any = load_silero_vad()._model  # noqa: SLF001
+        Raises:
+            Exception: onnxruntime's own errors, for a missing or broken file; they have no common base class.
+        """
+        # Imported here: an onnxruntime session does not survive a fork, so the master process must not load it.
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # A piece of three windows is too little work to be shared by threads, and waiting threads must not spin.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        path = str(folder / SILERO_FILE)
+        self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad")
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def initial_state(self) -> Any:
-        """float32[2, 1, 128]"""
-        return self._torch.zeros(2, 1, 128)
+        """The state before a stream's first window: hidden and cell state of the LSTM, float32[1, 1, 128] each."""
+        shape = (1, 1, STATE_SIZE)
+        return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
     async def run(self, windows: NDArray[np.float32], state: Any) -> tuple[NDArray[np.float32], Any]:
         """Probabilities of consecutive windows, float32[n, 64 + 512] -> float32[n], and the state after them."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, windows, state)
 
     def _run(self, windows: NDArray[np.float32], state: Any) -> tuple[NDArray[np.float32], Any]:
-        probabilities = np.empty(len(windows), np.float32)
-        with self._torch.inference_mode():
-            for index, window in enumerate(self._torch.from_numpy(windows)):
-                output, state = self._network(window[None], state)
-                probabilities[index] = output.item()
-        return probabilities, state
+        hidden, cell = state
+        probabilities, hidden, cell = self._session.run(
+            ("speech_probs", "hn", "cn"), {"input": windows, "h": hidden, "c": cell}
+        )
+        return probabilities, (hidden, cell)
 
 
 class SileroDetector:
