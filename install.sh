@@ -8,7 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly PYTHON_MINIMUM="3.11"
 readonly DISK_MB=3000                 # libraries 1.7 GB, wheels while they are unpacked, the base model 0.15 GB
-readonly TORCH_CPU_INDEX="https://download.pytorch.org/whl/cpu"
 readonly LOG="logs/install.log"
 readonly UNIT=whisperlivekit.service
 readonly UNIT_FOLDER=${UNIT_FOLDER:-/etc/systemd/system}
@@ -179,24 +178,6 @@ make_venv() {
     rm venv/.unfinished
 }
 
-# torch's CPU build: enough on every machine here, and it keeps CUDA 13 (gigabytes) away from CTranslate2's CUDA 12.
-install_torch() {
-    local wanted
-    wanted=$(sed -n 's/^torch==//p' constraints.txt)
-    if venv/bin/python -c "from importlib.metadata import version; raise SystemExit(version('torch').split('+')[0] != '$wanted')" 2>/dev/null; then
-        return
-    fi
-    if [ "$(uname -s)" != Linux ]; then # elsewhere the registry's build is the CPU build
-        watched "torch" venv/bin/pip install "torch==$wanted" || pip_failed torch
-        return
-    fi
-    # First whatever indexes pip is configured with here, then PyTorch's own.
-    watched "torch $wanted, CPU build" venv/bin/pip install --retries 1 "torch==$wanted+cpu" ||
-        watched "torch $wanted, CPU build from $TORCH_CPU_INDEX" venv/bin/pip install \
-            --retries 1 --timeout 15 --index-url "$TORCH_CPU_INDEX" "torch==$wanted+cpu" ||
-        pip_failed "torch's CPU build (torch==$wanted+cpu from $TORCH_CPU_INDEX)"
-}
-
 # install_libraries EXTRAS: EXTRAS is empty, or a list such as dev,cuda.
 install_libraries() {
     local extras=$1 stamp
@@ -206,7 +187,6 @@ install_libraries() {
     fi
     need_disk
     say "Installing libraries (about 1 GB to download the first time)"
-    install_torch
     watched "libraries" venv/bin/pip install -c constraints.txt -e ".${extras:+[$extras]}" || pip_failed "the libraries"
     echo "$stamp" >>venv/.installed
 }

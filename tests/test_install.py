@@ -187,7 +187,7 @@ def test_a_machine_without_gpu(machine: Machine) -> None:
 
 
 def test_a_machine_with_gpu(machine: Machine) -> None:
-    """.env has small on the GPU, and cuBLAS 12 comes from its wheel."""
+    """.env has small on the GPU, and cuBLAS 12 is installed from its wheel."""
     machine.with_venv()
     machine.program("nvidia-smi", "echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)'")
     result = machine.run()
@@ -241,23 +241,6 @@ def test_serve_installs_and_starts_the_server(machine: Machine) -> None:
     machine.with_venv()
     assert machine.run("serve").returncode == 0
     assert machine.called("whisperlivekit")[-1] == "whisperlivekit serve"
-
-
-def test_torch_comes_as_its_cpu_build(machine: Machine) -> None:
-    """From the indexes pip is configured with, else from PyTorch's own; never the CUDA build."""
-    machine.with_venv()
-    # A Python in which torch is not installed yet, and a registry without the CPU build.
-    machine.program(
-        "python", f'[[ "$*" == *torch* ]] && exit 1; exec {sys.executable} "$@"', machine.home / "venv" / "bin"
-    )
-    machine.program("pip", '[[ "$*" != *torch==* || "$*" == *download.pytorch.org* ]]', machine.home / "venv" / "bin")
-    machine.run()
-    first, second, *_ = machine.called("pip install")
-    assert "+cpu" in first
-    assert "--index-url" not in first
-    assert "+cpu" in second
-    assert "--index-url https://download.pytorch.org/whl/cpu" in second
-    assert all("+cpu" in call for call in machine.called("pip install") if "torch==" in call)
 
 
 def test_bench_installs_the_libraries_of_the_benchmarks(machine: Machine) -> None:
