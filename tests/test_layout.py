@@ -76,7 +76,7 @@ def test_the_core_imports_only_what_is_pure(path: Path) -> None:
 
 
 def test_no_model_library_is_imported_with_the_program() -> None:
-    """No import loads a model library: the master forks after its imports, and these libraries do not survive a fork."""
+    """No import loads a model library. The master forks after its imports, and no model library survives a fork."""
     names = [module.removesuffix(".py").replace("/", ".") for module in MODULES if not module.endswith(RUN)]
     program = (
         "import importlib, sys\n"

@@ -8,7 +8,7 @@ from whisperlivekit.settings.env_file import load_settings
 
 
 def main() -> int:
-    """Start the server; returns only where it cannot start."""
+    """Start the server. It returns only if the server cannot be started."""
     try:
         serve(load_settings())
     except StartError as error:

@@ -24,17 +24,17 @@ def test_verify_names_every_problem_and_the_command_that_helps(
     broken.mkdir(parents=True)
     (broken / "model.bin").write_bytes(b"broken")
     assert main(["models", "verify"]) == 1
-    told = capsys.readouterr().out
-    assert "small: config.json is missing; " in told
-    assert "model.bin has 6 bytes, expected 483546902" in told
-    assert "whisperlivekit models fetch small" in told
-    assert "silero_vad" in told
+    output = capsys.readouterr().out
+    assert "small: config.json is missing; " in output
+    assert "model.bin has 6 bytes, expected 483546902" in output
+    assert "whisperlivekit models fetch small" in output
+    assert "silero_vad" in output
 
 
 def test_fetch_without_a_connection_is_an_error_without_a_traceback() -> None:
     result = run("models", "fetch", "small", HF_ENDPOINT="http://127.0.0.1:9")
     assert result.returncode == 2
-    assert "cannot get the model small" in result.stderr
+    assert "cannot download the model small" in result.stderr
     assert "Traceback" not in result.stderr
 
 

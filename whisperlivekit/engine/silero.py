@@ -17,6 +17,7 @@ CONTEXT = 64
 STATE_SIZE = 128
 """Width of the LSTM. Source: the shapes of the ONNX file's inputs ``h`` and ``c``."""
 
+
 class SileroModel:
     """The network without its state, so that one copy serves every session of the process."""
 
