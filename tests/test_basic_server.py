@@ -1,14 +1,14 @@
-"""``python -m whisperlivekit.basic_server``. That it serves is seen in tests/server/test_gunicorn.py."""
+"""``python -m whisperlivekit.basic_server``. tests/server/test_gunicorn.py tests that it serves."""
 
 import pytest
 
 from whisperlivekit import basic_server
 
 
-def test_a_start_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line on standard error and status 2; tests/server/test_launch.py has the reasons."""
+def test_wrong_settings_end_the_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One message on standard error, and exit status 2."""
     monkeypatch.setenv("WLK_PORT", "many")
     assert basic_server.main() == 2
-    told = capsys.readouterr().err
-    assert told.startswith("whisperlivekit: ")
-    assert "WLK_PORT=many" in told
+    output = capsys.readouterr().err
+    assert output.startswith("whisperlivekit: ")
+    assert "WLK_PORT=many" in output

@@ -1,4 +1,4 @@
-"""The shape of the project: every module has its test module, and the core is pure."""
+"""The structure of the project: every module has a test module, and the core is pure."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ MODULES = sorted(
 )  # packages hold a docstring only: see below
 
 RUN = ("__main__.py", "gunicorn_conf.py")
-"""Programs: they act when they are imported."""
+"""Programs, which do something when they are imported."""
 
 CORE_MAY_IMPORT = {
     "collections", "collections.abc", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "numpy.typing",
@@ -57,14 +57,14 @@ def test_exceptions_are_still_needed() -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)
 def test_packages_do_nothing_when_imported(path: Path) -> None:
-    """A docstring and constants at most: importing one module must not import its neighbours."""
+    """They have a docstring and constants at most, so that importing one module does not import its neighbours."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     assert all(isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Constant) for node in body)
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "core").glob("*.py")), ids=lambda path: path.name)
 def test_the_core_imports_only_what_is_pure(path: Path) -> None:
-    """import-linter forbids names; this allows names, so that a new impure library cannot slip in."""
+    """import-linter forbids listed modules. Here only listed modules are allowed, so that no new library is missed."""
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -89,7 +89,7 @@ def test_no_model_library_is_imported_with_the_program() -> None:
 
 
 def test_nothing_names_a_path_of_some_machine() -> None:
-    """The checkout is self-contained: it works wherever it lies."""
+    """The checkout works in any folder."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     forbidden = [f"/{folder}/" for folder in ("work", "root", "home")]
     for name in filter(None, listed.split("\0")):

@@ -1,4 +1,4 @@
-"""`check` looks at what a start depends on and names a remedy for each thing that is wrong."""
+"""`check` examines everything that a start depends on, and names a remedy for each problem."""
 
 import re
 import socket
@@ -46,7 +46,7 @@ def test_a_good_machine_has_no_problem(tmp_path: Path, base_model: Path) -> None
         assert subject in told
 
 
-def test_a_missing_model_comes_with_its_command(tmp_path: Path) -> None:
+def test_the_command_that_downloads_a_missing_model_is_named(tmp_path: Path) -> None:
     (finding,) = [finding for finding in bad(settings(tmp_path)) if "the model in" in finding.what]
     assert "the folder does not exist" in finding.what
     assert re.fullmatch(r"to download it, run: \S*whisperlivekit models fetch small", finding.remedy)
@@ -67,7 +67,7 @@ def test_a_missing_gpu_is_named(tmp_path: Path) -> None:
 
 
 def own_model(tmp_path: Path, size: int) -> Path:
-    """A folder that looks like a model of this size: its file is a hole and takes no disk."""
+    """A folder that looks like a model of this size. Its file is sparse and uses no disk space."""
     folder = tmp_path / "own"
     folder.mkdir()
     for name in ("config.json", "tokenizer.json", "vocabulary.json"):
@@ -84,7 +84,7 @@ def test_too_many_workers_for_the_memory_are_named(tmp_path: Path, base_model: P
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each folder that is written to, and the one where workers put their copies of the model."""
+    """For every folder that the server writes to, and for the one with the workers' copies of the model."""
     full = SimpleNamespace(free=10 << 20)
     monkeypatch.setattr("whisperlivekit.admin.check.shutil.disk_usage", lambda _: full)
     model = own_model(tmp_path, 1 << 30)
@@ -94,14 +94,14 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert any("need about 2.8 GB" in text and "TMPDIR" in text for text in findings)
 
 
-def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     wrong = tmp_path / "cert.pem"
     wrong.write_text("no certificate")
     findings = [finding.what for finding in bad(settings(tmp_path, ssl_certfile=wrong, ssl_keyfile=wrong))]
     assert any("cannot be loaded" in what for what in findings)
 
 
-def test_an_open_address_without_https_is_pointed_out(tmp_path: Path) -> None:
+def test_a_public_address_without_https_gets_a_hint(tmp_path: Path) -> None:
     hints = [
         finding for finding in run_checks(settings(tmp_path, host="0.0.0.0")) if "without a certificate" in finding.what
     ]
@@ -118,7 +118,7 @@ def gpu(index: int, capability: tuple[int, int], free_gib: float) -> Gpu:
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
-    """NVML is a library of the driver: where there is none, what it would say stands in its place."""
+    """Replaces the answer of NVML, which comes with the driver and is missing on a machine without a GPU."""
     for module in ("admin.check", "observe.gpu"):
         monkeypatch.setattr(f"whisperlivekit.{module}.read_gpus", lambda: gpus)
 
@@ -142,10 +142,10 @@ def test_a_compute_type_above_the_gpu_is_named(tmp_path: Path, monkeypatch: pyte
         ((7, 0), "int8_float16", True),
     ],
 )
-def test_what_a_gpu_can_compute(
+def test_the_compute_capability_is_compared_with_the_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], compute_type: str, good: bool
 ) -> None:
-    """By CTranslate2's table, in which 6.2 has no int8."""
+    """According to CTranslate2's table, in which 6.2 has no int8."""
     with_gpus(monkeypatch, gpu(0, capability, 20))
     found = run_checks(settings(tmp_path, device="cuda", compute_type=compute_type))
     assert [finding.good for finding in found if "compute capability" in finding.what] == [good]
@@ -154,7 +154,7 @@ def test_what_a_gpu_can_compute(
 def test_workers_that_do_not_fit_a_gpu_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_model: Path
 ) -> None:
-    """Workers are dealt out: three over two GPUs are two on the first and one on the second."""
+    """Of three workers on two GPUs, two are on the first one."""
     with_gpus(monkeypatch, gpu(0, (8, 0), 2), gpu(1, (8, 0), 2))
     values = {"device": "cuda", "model": str(base_model), "gunicorn_workers": 3}
     told = [
@@ -168,7 +168,7 @@ def test_workers_that_do_not_fit_a_gpu_are_named(
 
 
 def test_a_large_model_needs_more_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """large-v3 does not fit into 6 GB beside what its batches need."""
+    """large-v3 and its batches do not fit into 6 GB."""
     with_gpus(monkeypatch, gpu(0, (8, 6), 5.9))
     values = {"device": "cuda", "model": str(own_model(tmp_path, 3_087_284_237)), "gunicorn_workers": 1}
     (finding,) = [
@@ -181,7 +181,7 @@ def test_a_large_model_needs_more_than_its_file(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_container_without_cuda_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NVML is there, and CUDA is not: the container was given the capability utility only."""
+    """It has NVML only, because its driver capability is utility without compute."""
     with_gpus(monkeypatch, gpu(0, (8, 0), 20))
 
     def missing(name: str) -> None:
@@ -211,7 +211,7 @@ def test_a_certificate_near_its_end_is_named(tmp_path: Path) -> None:
         assert [finding.good for finding in told] == [good]
 
 
-def test_the_clock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose clock was never set says so."""
+def test_a_wrong_clock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that was never set shows 1970."""
     monkeypatch.setattr("whisperlivekit.admin.check.time.time", lambda: 86_400.0)
     assert any("the clock shows 1970-01-0" in finding.what for finding in bad(settings(tmp_path)))

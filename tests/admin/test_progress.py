@@ -1,4 +1,4 @@
-"""Progress of downloads and transcriptions, where standard error is no terminal."""
+"""Progress of downloads and transcriptions when standard error is not a terminal."""
 
 import pytest
 

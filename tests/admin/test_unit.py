@@ -1,4 +1,4 @@
-"""The systemd unit: what it says of this checkout, and that systemd takes it."""
+"""The systemd unit has the values of this installation, and systemd accepts it."""
 
 import re
 import shutil
@@ -27,8 +27,8 @@ def lines(settings: Settings, root: Path, *, nvidia_modprobe: bool = False) -> d
     return told
 
 
-def test_it_speaks_of_this_checkout() -> None:
-    """User, folders and program are the installed ones, and nothing of the template is left open."""
+def test_it_has_the_values_of_the_installation() -> None:
+    """User, folders and program are those of the installation, and no placeholder of the template is left."""
     told = lines(Settings(log_dir=Path("/var/log/speech")), Path("/opt/speech"))
     assert told["User"] == told["Group"] == ["speech"]
     assert told["ExecStart"] == ["/opt/speech/venv/bin/python -m whisperlivekit serve"]
@@ -39,31 +39,31 @@ def test_it_speaks_of_this_checkout() -> None:
 
 
 def test_stopping_leaves_time_to_drain() -> None:
-    """The kill comes only after the drain; the master alone gets the signal and passes it on."""
+    """Processes are killed only after the drain. Only the master gets the signal, and passes it on."""
     told = lines(Settings(gunicorn_graceful_timeout=90), Path("/opt/speech"))
     assert told["TimeoutStopSec"] == [str(90 + STOP_MARGIN_S)]
     assert told["KillMode"] == ["mixed"]
 
 
-def test_ready_comes_from_workers() -> None:
-    """Type=notify from any process of the unit: the master does not know when a model is loaded."""
+def test_workers_may_send_ready() -> None:
+    """Every process of the unit may send it, because the master does not know when a model is loaded."""
     told = lines(Settings(), Path("/opt/speech"))
     assert (told["Type"], told["NotifyAccess"]) == (["notify"], ["all"])
 
 
 def test_a_checkout_in_a_home_is_read_only() -> None:
-    """ProtectHome=yes would hide the program from itself."""
+    """With ProtectHome=yes the service could not read its own program."""
     assert lines(Settings(), Path("/home") / "anna" / "speech")["ProtectHome"] == ["read-only"]
 
 
 @pytest.mark.parametrize(("port", "capabilities"), [(8000, ""), (443, "CAP_NET_BIND_SERVICE")])
-def test_rights_are_the_least(port: int, capabilities: str) -> None:
+def test_only_needed_capabilities_are_granted(port: int, capabilities: str) -> None:
     told = lines(Settings(port=port), Path("/opt/speech"))
     assert told["CapabilityBoundingSet"] == told["AmbientCapabilities"] == [capabilities]
 
 
-def test_the_gpu_can_be_reached_and_compiled_for() -> None:
-    """NVIDIA's devices are allowed; what would forbid CUDA's and numba's compilers is not there."""
+def test_the_gpu_can_be_used() -> None:
+    """NVIDIA's devices are allowed, and CUDA's compiler is not forbidden."""
     told = lines(Settings(), Path("/opt/speech"), nvidia_modprobe=True)
     assert told["DeviceAllow"] == ["char-nvidia* rwm", "/dev/dxg rw"]
     # What DeviceAllow= may match is in the kernel by then.
@@ -74,12 +74,14 @@ def test_the_gpu_can_be_reached_and_compiled_for() -> None:
     assert "ExecStartPre" not in lines(Settings(), Path("/opt/speech"))
 
 
-def test_a_path_that_systemd_cannot_name_is_refused() -> None:
+def test_a_path_that_systemd_does_not_allow_is_an_error() -> None:
     with pytest.raises(StartError, match="without spaces"):
         render(Settings(), Path("/opt/my speech"), "speech", Path("/usr/bin/python3"), nvidia_modprobe=False)
 
 
-def test_folders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_writable_folders_are_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """install.sh gives them to the service's user."""
     monkeypatch.setenv("WLK_HOME", str(tmp_path))
     assert main(["--writable"]) == 0
@@ -87,8 +89,8 @@ def test_folders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert writable(Settings(), tmp_path) == [tmp_path / "logs", tmp_path / "models"]
 
 
-def test_systemd_takes_it(tmp_path: Path) -> None:
-    """Nothing is found by `systemd-analyze verify`, and `security` finds the sandbox good."""
+def test_systemd_accepts_it(tmp_path: Path) -> None:
+    """`systemd-analyze verify` finds no problem, and `security` gives the sandbox a good score."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed (Debian: apt-get install systemd)")
     root = tmp_path / "speech"
@@ -116,7 +118,7 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
 @pytest.mark.model
 @pytest.mark.slow
 def test_ready_means_that_the_model_is_loaded(base_model: Path, tmp_path: Path) -> None:
-    """With systemd's socket in the environment: one READY, when /ready says so too; and at the end STOPPING."""
+    """One READY is sent to systemd's socket when /ready responds with 200, and STOPPING at the end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(1)

@@ -1,4 +1,4 @@
-"""Model files: nothing broken is ever used, and what is wrong is said with its remedy."""
+"""Wrong model files are never used, and each problem is reported with the command that helps."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_the_table_pins_every_model() -> None:
-    """A revision, a size and a digest for each; serving anything unpinned would be serving whatever the hub has."""
+    """Each model has a revision, and its weights have a size and a digest."""
     assert models.NAMES == ("tiny", "base", "small", "medium", "large-v3", "large-v3-turbo")
     for model in models.MODELS.values():
         assert len(model.revision) == 40
@@ -49,28 +49,28 @@ def test_the_table_pins_every_model() -> None:
             assert (weights.size_bytes or 0) > 70_000_000
 
 
-def test_good_files_pass_and_are_remembered(place: Path) -> None:
+def test_correct_files_are_recorded(place: Path) -> None:
     assert list(find_problems(place, MODEL)) == []
     assert json.loads((place / models.RECORD).read_text())["model.bin"]["sha256"] == HELLO
 
 
 def test_a_changed_file_is_read_again(place: Path) -> None:
-    """Even if its size stays: the record holds only while size and time do."""
+    """Even if its size is the same: the record counts only for the recorded size and time."""
     assert list(find_problems(place, MODEL)) == []
     (place / "model.bin").write_bytes(b"jello")
     (problem,) = find_problems(place, MODEL)
     assert "model.bin has SHA-256" in problem
 
 
-def test_a_file_without_published_digest_must_stay_what_it_was(place: Path) -> None:
+def test_a_file_without_a_published_digest_must_not_change(place: Path) -> None:
     assert list(find_problems(place, MODEL)) == []
     (place / "config.json").write_text("[]")
     (problem,) = find_problems(place, MODEL)
     assert "config.json has SHA-256" in problem
 
 
-def test_damage_behind_the_record_s_back_is_found_by_verify(place: Path) -> None:
-    """`models verify` trusts no record."""
+def test_verify_finds_damage_that_size_and_time_do_not_show(place: Path) -> None:
+    """`models verify` does not use the record."""
     assert list(find_problems(place, MODEL)) == []
     before = (place / "model.bin").stat()
     (place / "model.bin").write_bytes(b"jello")
@@ -80,7 +80,7 @@ def test_damage_behind_the_record_s_back_is_found_by_verify(place: Path) -> None
 
 
 @pytest.mark.parametrize("record", ["", "nonsense", "[]", '{"model.bin": 5}', '{"model.bin": {"bytes": 5}}'])
-def test_a_broken_record_counts_as_none(place: Path, record: str) -> None:
+def test_a_malformed_record_is_ignored(place: Path, record: str) -> None:
     (place / models.RECORD).write_text(record)
     assert list(find_problems(place, MODEL)) == []
 
@@ -91,17 +91,17 @@ def test_missing_and_short_files_are_named(place: Path) -> None:
     assert list(find_problems(place, MODEL)) == ["config.json is missing", "model.bin has 4 bytes, expected 5"]
 
 
-def test_the_edition_with_most_files_is_meant() -> None:
+def test_the_edition_with_the_most_files_is_compared() -> None:
     base = models.MODELS["base"]
     assert models.edition_in(Path("/nowhere"), base) is base.editions[0]
 
 
-def test_an_error_says_how_to_get_the_model(tmp_path: Path) -> None:
+def test_an_error_names_the_command_that_downloads_the_model(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="whisperlivekit models fetch small"):
         find("small", tmp_path)
 
 
-def test_a_model_of_one_s_own_is_a_path(tmp_path: Path) -> None:
+def test_an_own_model_is_named_by_its_path(tmp_path: Path) -> None:
     own = tmp_path / "own"
     assert folder(str(own), Path("models")) == own
     own.mkdir()
@@ -112,8 +112,8 @@ def test_a_model_of_one_s_own_is_a_path(tmp_path: Path) -> None:
     assert find(str(own), Path("models")) == own
 
 
-def test_a_folder_that_cannot_be_written_is_read_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server without rights to its model folder still serves. (For root no folder is read-only: hence the patch.)"""
+def test_in_a_read_only_folder_nothing_is_recorded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that may not write to its model folder still starts. (root may write everywhere, hence the patch.)"""
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert list(find_problems(place, MODEL)) == []
     assert not (place / models.RECORD).exists()
@@ -126,7 +126,7 @@ def test_base_is_what_the_table_says(base_model: Path) -> None:
 
 @pytest.mark.model
 def test_finding_a_model_opens_no_connection(base_model: Path) -> None:
-    """Serving never downloads: the search for the model runs here with every connection forbidden."""
+    """The search for a missing model runs here in a process that may not open any connection."""
     program = (
         "import sys\n"
         "def forbid(event, args):\n"
@@ -148,7 +148,7 @@ def test_the_speech_detector_is_what_the_table_says() -> None:
     assert (find_silero(ROOT / "models") / SILERO_FILE).is_file()
 
 
-def test_a_missing_or_broken_speech_detector_comes_with_its_command(tmp_path: Path) -> None:
+def test_the_command_that_downloads_the_speech_detector_is_named(tmp_path: Path) -> None:
     """The server refuses to start; the message names the file and the command."""
     with pytest.raises(ModelFileError, match=r"not exist; to download it, run: \S*whisperlivekit models fetch$"):
         find_silero(tmp_path)
@@ -158,8 +158,8 @@ def test_a_missing_or_broken_speech_detector_comes_with_its_command(tmp_path: Pa
         find_silero(tmp_path)
 
 
-def test_two_may_check_at_once(place: Path) -> None:
-    """Workers start together: each writes its own record and renames it whole."""
+def test_two_processes_may_check_at_the_same_time(place: Path) -> None:
+    """Workers start at the same time. Each writes a whole record and renames it."""
     program = (
         "import sys; from pathlib import Path; from whisperlivekit.engine.models import write_record\n"
         f"for _ in range(300): write_record(Path({str(place)!r}), {{'model.bin': {{'bytes': 5, 'mtime_ns': 1, "

@@ -1,4 +1,4 @@
-"""GPUs that NVML would list."""
+"""Simulates GPUs."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from whisperlivekit.observe.gpu import Gpu
 
 
 def gpus_found(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
-    """What NVML would say of a machine with these GPUs; NVML itself comes with the driver only."""
+    """Replaces the answer of NVML, which is missing on a machine without a GPU, by GPUs with these capabilities."""
     found = tuple(
         Gpu(index, f"GPU-{index}", "X", "1", 2**34, 0, None, None, None, capability)
         for index, capability in enumerate(capabilities)

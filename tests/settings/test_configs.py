@@ -1,4 +1,4 @@
-"""The configs made from the settings."""
+"""The configurations that are made from the settings."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ from whisperlivekit.settings.declarations import Settings
 
 
 @pytest.mark.parametrize(("device", "asked", "expected"), [("cpu", "auto", "int8"), ("cpu", "float32", "float32")])
-def test_the_engine_gets_settled_values(tmp_path: Path, device: str, asked: str, expected: str) -> None:
-    """`auto` never reaches the engine: there it would fall back to the CPU in silence."""
+def test_the_engine_gets_no_auto(tmp_path: Path, device: str, asked: str, expected: str) -> None:
+    """The engine never gets `auto`, because CTranslate2 would fall back to the CPU without an error."""
     settings = Settings(device=device, compute_type=asked, model="base")
     config = engine_config(settings)
     assert (config.device, config.compute_type, config.device_index) == ("cpu", expected, 0)
@@ -23,7 +23,7 @@ def test_the_engine_gets_settled_values(tmp_path: Path, device: str, asked: str,
     assert (config.beams, config.language) == (3, "ru")
 
 
-def test_workers_are_dealt_out_over_the_gpus(tmp_path: Path) -> None:
+def test_workers_are_distributed_over_the_listed_gpus(tmp_path: Path) -> None:
     settings = Settings(device="cuda", cuda_visible_devices="2,3", compute_type="float16")
     assert [engine_config(settings, worker).device_index for worker in range(4)] == [0, 1, 0, 1]
     assert library_environment(settings)["CUDA_VISIBLE_DEVICES"] == "2,3"
@@ -32,20 +32,20 @@ def test_workers_are_dealt_out_over_the_gpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("visible", "indices"), [(None, [0, 1, 2, 0, 1]), ("0,1", [0, 1, 0, 1, 0]), ("2", [0, 0, 0, 0, 0])]
 )
-def test_workers_are_dealt_out_over_the_gpus_there_are(
+def test_workers_are_distributed_over_the_found_gpus(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, indices: list[int]
 ) -> None:
-    """Worker i takes GPU i mod n of those that CUDA shows, numbered as CUDA numbers them."""
+    """Worker i gets GPU i modulo n of the visible ones, in CUDA's numbering."""
     gpus_found(monkeypatch, (8, 0), (8, 0), (8, 0))
     settings = Settings(cuda_visible_devices=visible)
     assert [engine_config(settings, worker).device_index for worker in range(5)] == indices
 
 
-def test_the_environment_keeps_libraries_from_the_hub() -> None:
+def test_libraries_do_not_contact_the_model_hub() -> None:
     assert library_environment(Settings())["HF_HUB_OFFLINE"] == "1"
 
 
-def test_sessions_get_their_part() -> None:
+def test_sessions_get_their_settings() -> None:
     config = session_config(
         Settings(language="auto", min_chunk_size=0.75, vad_threshold=0.4, init_prompt="Имена: Анна")
     )
@@ -54,7 +54,7 @@ def test_sessions_get_their_part() -> None:
 
 
 def test_reading_settings_loads_no_model_library() -> None:
-    """The Gunicorn master reads them before it forks."""
+    """Gunicorn's master reads them before it forks."""
     program = (
         "import sys\n"
         "from whisperlivekit.settings.configs import engine_config\n"

@@ -5,11 +5,11 @@ import pytest
 from whisperlivekit.settings.declarations import Settings, variables
 
 
-def test_there_are_at_most_forty() -> None:
+def test_there_are_at_most_forty_settings() -> None:
     assert len(variables()) <= 40
 
 
-def test_defaults_are_the_user_s() -> None:
+def test_the_defaults() -> None:
     settings = Settings()
     assert (settings.model, settings.language, settings.frame_threshold, settings.beams) == ("small", "ru", 25, 3)
     assert (settings.gunicorn_timeout, settings.gunicorn_max_requests) == (120, 500)
@@ -29,7 +29,7 @@ def test_lists_are_split() -> None:
     assert settings.allowed_origin_list == ("https://a.org", "*")
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""What is generated from the declarations agrees with them."""
+"""The generated documents agree with the declarations."""
 
 import shutil
 import subprocess
@@ -11,12 +11,12 @@ from whisperlivekit.settings.documents import example, markdown_table
 from whisperlivekit.settings.env_file import load_settings
 
 
-def test_example_file_is_what_the_class_says() -> None:
-    """.env.example is generated; whoever changes a setting runs `make example`."""
+def test_the_example_file_is_up_to_date() -> None:
+    """If this fails, run `make example`."""
     assert (ROOT / ".env.example").read_text(encoding="utf-8") == example()
 
 
-def test_example_file_means_the_defaults(tmp_path: Path) -> None:
+def test_the_example_file_has_the_defaults(tmp_path: Path) -> None:
     """Copying the example changes nothing."""
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
     assert load_settings(tmp_path / ".env") == load_settings(tmp_path / "none")
@@ -28,8 +28,8 @@ def test_example_explains_every_setting() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_run_as_a_program_it_prints_an_env_file() -> None:
-    """install.sh writes .env this way."""
+def test_the_program_prints_an_env_file() -> None:
+    """install.sh writes .env with it."""
     program = [sys.executable, "-m", "whisperlivekit.settings"]
     run = subprocess.run([*program, "WLK_MODEL=base"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "\nWLK_MODEL=base\n" in run.stdout
@@ -39,8 +39,8 @@ def test_run_as_a_program_it_prints_an_env_file() -> None:
     assert "did you mean WLK_MODEL?" in wrong.stderr
 
 
-def test_readme_has_the_table_of_the_class() -> None:
-    """`make example` puts it there."""
+def test_the_table_in_the_readme_is_up_to_date() -> None:
+    """If this fails, run `make example`."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
     assert table == markdown_table()

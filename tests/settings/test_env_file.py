@@ -22,8 +22,8 @@ def problems(tmp_path: Path, text: str) -> list[str]:
     return [line.removeprefix("  - ") for line in str(caught.value).splitlines()[1:]]
 
 
-def test_every_name_of_the_user_works(tmp_path: Path) -> None:
-    """The names of the user's design card, with values other than the defaults, reach their attributes."""
+def test_variables_reach_their_attributes(tmp_path: Path) -> None:
+    """Each variable, with another value than its default, reaches its attribute."""
     certificate = tmp_path / "cert.pem"
     certificate.write_text("")
     settings = load(
@@ -113,7 +113,7 @@ def test_attribute_names_are_no_variables(tmp_path: Path, monkeypatch: pytest.Mo
     assert (settings.port, settings.model, settings.beams) == (8000, "small", 3)
 
 
-def test_an_empty_value_is_the_default_except_where_cuda_says_otherwise(tmp_path: Path) -> None:
+def test_an_empty_value_means_the_default_except_for_cuda_visible_devices(tmp_path: Path) -> None:
     settings = load(tmp_path, "WLK_PORT=\nWLK_SSL_CERTFILE=\nCUDA_VISIBLE_DEVICES=\n")
     assert (settings.port, settings.ssl_certfile, settings.cuda_visible_devices) == (8000, None, "")
     assert resolved_device(settings) == "cpu"
@@ -126,7 +126,7 @@ def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
     assert (load_settings(file).port, load_settings(file).init_prompt) == (8001, "Привет")
 
 
-def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_a_binary_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_bytes(b"WLK_INIT_PROMPT=\xcf\xf0\xe8\n")
     with pytest.raises(SettingsError, match="UTF-8"):
@@ -179,14 +179,14 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
         ("WLK_SSL_KEYFILE=/etc/hostname", "WLK_SSL_KEYFILE is set without WLK_SSL_CERTFILE"),
     ],
 )
-def test_a_mistake_is_named_with_what_is_allowed(tmp_path: Path, line: str, expected: str) -> None:
+def test_a_mistake_is_reported_with_what_is_expected(tmp_path: Path, line: str, expected: str) -> None:
     found = problems(tmp_path, line + "\n")
     assert len(found) == 1
     assert expected in found[0]
 
 
 def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
-    """Wrong values, unknown names, broken lines and contradictions in one message, so that one look is enough."""
+    """Wrong values, unknown names, malformed lines and contradictions are in one message."""
     found = problems(
         tmp_path,
         "WLK_PORT=abc\nWLK_PRT=1\nnot a line\nWLK_BEAMS=99\nWHISPER_DEVICE=cpu\nFASTER_WHISPER_CUDA=true\n"
@@ -195,7 +195,7 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     assert len(found) == 6
 
 
-def test_a_wrong_value_of_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_in_the_environment_are_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WLK_PORT", "abc")
     monkeypatch.setenv("WLK_BEEMS", "1")
     monkeypatch.setenv("wlk_port", "8001")
@@ -206,17 +206,17 @@ def test_a_wrong_value_of_the_environment_says_so(monkeypatch: pytest.MonkeyPatc
     assert "wlk_port (environment): unknown name; did you mean WLK_PORT?" in str(caught.value)
 
 
-def test_other_programs_names_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_other_programs_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTER_SOMETHING", "1")
     assert load(tmp_path, "HTTP_PROXY=http://proxy\nCOMPOSE_PROJECT_NAME=x\n") == load(tmp_path, "")
 
 
-def test_keys_are_never_shown(tmp_path: Path) -> None:
+def test_keys_are_never_printed(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "WLK_API_KEYS=secret\n")
     assert "secret" not in found
     assert "at least 16 printable" in found
 
 
-def test_value_problem_judges_one_value() -> None:
+def test_value_problem_checks_one_value() -> None:
     assert value_problem("WLK_PORT", "8000") == ""
     assert value_problem("WLK_PORT", "x") == "expected a whole number from 1 to 65535"

@@ -1,4 +1,4 @@
-"""What auto and 0 mean on a machine. GPUs are described to the code; the cores are those of this machine."""
+"""What auto and 0 mean on a machine. GPUs are simulated; the cores are those of this machine."""
 
 from pathlib import Path
 
@@ -37,14 +37,14 @@ def test_threads_are_the_cores_divided_by_the_workers() -> None:
 def test_the_compute_type_follows_the_gpus(
     monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], compute_type: str
 ) -> None:
-    """What the least of the visible GPUs is fast with; and auto takes the GPU."""
+    """It is one that the oldest of the visible GPUs computes fast. The device auto is the GPU."""
     gpus_found(monkeypatch, *capabilities)
     assert resolved_device(Settings()) == "cuda"
     assert resolved_compute_type(Settings()) == compute_type
 
 
 def test_cuda_without_a_gpu_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The reason and the remedy, never a silent CPU. A device file without NVML gets the benefit of the doubt."""
+    """The error has the reason and the remedy. A device file counts as a GPU even if NVML does not list one."""
     monkeypatch.setattr("whisperlivekit.settings.machine.DEVICE_FILES", tmp_path)
     gpus_found(monkeypatch, (8, 0))
     need_device(Settings(device="cuda"))
