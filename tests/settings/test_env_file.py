@@ -84,10 +84,17 @@ def test_a_missing_file_is_the_same_as_an_empty_one(tmp_path: Path) -> None:
 def test_by_default_the_file_is_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the current folder is. The source that is shown is the file that was read."""
     monkeypatch.setenv("WLK_HOME", str(tmp_path))
-    assert describe_source() == f"there is no {tmp_path}/.env: the environment and the defaults"
+    assert describe_source() == f"the environment and the defaults; there is no {tmp_path}/.env"
     (tmp_path / ".env").write_text("WLK_PORT=8001\n")
     assert load_settings().port == 8001
     assert describe_source() == f"{tmp_path}/.env and the environment"
+
+
+def test_a_home_folder_that_does_not_exist_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a misspelt WLK_HOME would mean the defaults."""
+    monkeypatch.setenv("WLK_HOME", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=r"WLK_HOME=.*/none \(environment\): expected the path of a folder"):
+        load_settings()
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from whisperlivekit.settings.wording import allowed, text_of
 
 _HEAD = (
     "# Settings of WhisperLiveKit. Variables of the environment override this file.",
-    "# Relative paths are relative to the folder of this file.",
-    "# The server and all commands read the file .env in the folder of the checkout, wherever they are started. The",
-    "# environment variable WLK_HOME (not allowed in this file) names another folder.",
+    "# The server and all commands read the file .env in the folder of the checkout, wherever they are started.",
+    "# Without a checkout (pip install) they read it in the current folder. The environment variable WLK_HOME, which",
+    "# is not allowed in this file, names another folder. Relative paths are relative to the folder of this file.",
     "# Generated from whisperlivekit/settings/declarations.py: python -m whisperlivekit.settings > .env.example",
 )
 

@@ -40,6 +40,8 @@ def load_settings(env_file: Path | None = None) -> Settings:
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     file = (env_file or default_env_file()).absolute()
     lines, problems = _find_lines(file)
+    if env_file is None and not file.parent.is_dir():
+        problems.append(f"{home_folder.VARIABLE}={file.parent} (environment): expected the path of a folder")
     problems += _find_unknown_names(lines, os.environ)
     from_file = dotenv_values(file, encoding="utf-8-sig") if lines else {}
     values = _resolve_paths(_to_attributes({**from_file, **os.environ}), file.parent)
@@ -62,7 +64,7 @@ def describe_source() -> str:
     file = default_env_file()
     if file.exists():
         return f"{file} and the environment"
-    return f"there is no {file}: the environment and the defaults"
+    return f"the environment and the defaults; there is no {file}"
 
 
 def value_problem(variable: str, value: str) -> str:
