@@ -5,6 +5,7 @@
 # finds the stamp of the first one in venv/ and does only what is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+export WLK_HOME=$PWD # the commands below use the .env of this folder
 
 readonly PYTHON_MINIMUM="3.11"
 readonly DISK_MB=3000                 # libraries 1.7 GB, wheels while they are unpacked, the base model 0.15 GB

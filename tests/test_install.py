@@ -56,7 +56,7 @@ class Machine:
         return subprocess.run(
             [str(self.bin / "bash"), "install.sh", *arguments],
             cwd=self.home,
-            env={"PATH": str(self.bin), "HOME": str(self.home), "WLK_HOME": str(self.home), **environment},
+            env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
             capture_output=True,
             text=True,
             check=False,
