@@ -1,7 +1,7 @@
-"""Recorded conversations of the native protocol: what the client sent, what the session said, what the server sent.
+"""Example conversations of the native protocol: the client's messages, and the server's messages for events and errors.
 
-The files in ``fixtures/`` are written from here (``python -m tests.wire.conversations``) and read by the tests of both
-sides: tests/wire/test_native.py and the page's tests in tests/web/. One JSON object a line:
+``python -m tests.wire.conversations`` writes them to ``fixtures/``. The tests of both sides read them:
+tests/wire/test_native.py and the page's tests in tests/web/. One JSON object per line:
 
 - ``{"from": "client", "message": {...}}``: a JSON message
 - ``{"from": "client", "audio": "<base64>"}``: a binary frame
@@ -23,14 +23,14 @@ from whisperlivekit.wire.native import NativeAdapter
 FIXTURES = Path(__file__).parent / "fixtures"
 
 Turn = dict[str, Any] | bytes | Event | WhisperLiveKitError
-"""A client's message or audio, an event of the session, or how it failed."""
+"""A client's message or audio, an event of the session, or the error that ends it."""
 
 SESSION = "7f3a9c21d0e84b56"
 AUDIO = bytes([1, 0, 2, 0, 255, 255])
-"""Three samples, pcm_s16le; a recording needs no more."""
+"""Three samples of pcm_s16le: the tests do not look at them."""
 
 CONVERSATIONS: dict[str, list[Turn]] = {
-    # Every event but error and draining: a stream from start to stop.
+    # Every event except error and draining: a stream from start to stop.
     "complete": [
         {"type": "start", "sample_rate": 16000, "language": "ru", "hotwords": ["Максим"]},
         events.Ready(SESSION, "base", "ru"),
@@ -92,7 +92,7 @@ CONVERSATIONS: dict[str, list[Turn]] = {
 
 
 def record(turns: list[Turn]) -> Iterator[dict[str, Any]]:
-    """The lines of a conversation, as both sides sent them."""
+    """The lines of a conversation, in order."""
     adapter = NativeAdapter()
     for turn in turns:
         match turn:

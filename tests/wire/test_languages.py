@@ -9,7 +9,7 @@ from whisperlivekit.wire.languages import LANGUAGES, check_language
 
 
 def test_the_table_is_whispers() -> None:
-    """Exactly the codes of the multilingual models."""
+    """The table has exactly the codes of the multilingual models."""
     from faster_whisper.tokenizer import _LANGUAGE_CODES
 
     assert set(LANGUAGES) == set(_LANGUAGE_CODES)
@@ -18,7 +18,7 @@ def test_the_table_is_whispers() -> None:
 
 @given(asked=st.text() | st.sampled_from(["ru", "auto", "RU", "ru_RU"]))
 def test_any_text_is_a_language_or_a_clear_error(asked: str) -> None:
-    """A known code comes back as it is; anything else is unsupported."""
+    """A known code is returned unchanged; anything else is UnsupportedFormat."""
     if asked in LANGUAGES or asked == "auto":
         assert check_language(asked) == asked
     else:
@@ -30,6 +30,6 @@ def test_any_text_is_a_language_or_a_clear_error(asked: str) -> None:
     ("asked", "meant"), [("ru-RU", "ru"), ("RU", "ru"), ("Russian", "ru"), ("rusian", "ru"), ("en_US", "en")]
 )
 def test_what_was_meant_is_told(asked: str, meant: str) -> None:
-    """Locales, names and misspelt names lead to the code."""
+    """The error for a locale, a name or a misspelt name suggests the code."""
     with pytest.raises(UnsupportedFormat, match=f'did you mean "{meant}"'):
         check_language(asked)

@@ -56,19 +56,19 @@ def start(**fields: Any) -> Start:
     return command
 
 
-# -------------------------------------------------------------------------------------------------- recorded
+# -------------------------------------------------------------------------------------------- conversations
 
 
-def test_fixtures_are_what_this_code_says() -> None:
-    """The recorded conversations that the page's tests read are up to date (python -m tests.wire.conversations)."""
+def test_fixtures_are_up_to_date() -> None:
+    """The page's tests read what this code sends. If this fails, run python -m tests.wire.conversations."""
     assert {path.stem for path in FIXTURES.glob("*.jsonl")} == set(CONVERSATIONS)
     for name in CONVERSATIONS:
         assert (FIXTURES / f"{name}.jsonl").read_text(encoding="utf-8") == lines(name), name
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_recorded_clients_are_understood(name: str) -> None:
-    """Every client's message of a recording is accepted, in its order."""
+def test_clients_of_the_conversations_are_understood(name: str) -> None:
+    """Every message of a client is accepted, in its order, and gives one ``Start``."""
     adapter = NativeAdapter()
     commands: list[Command] = []
     for line in lines(name).splitlines():
@@ -81,8 +81,8 @@ def test_recorded_clients_are_understood(name: str) -> None:
     assert sum(isinstance(command, Start) for command in commands) == 1
 
 
-def test_every_event_is_recorded() -> None:
-    """The recordings show each event type that the protocol has, and the documentation has each of them."""
+def test_every_event_is_in_a_conversation_and_in_the_document() -> None:
+    """The page's tests see each type of event, and docs/protocol.md has a row for it."""
     shown = {
         line["message"]["type"]
         for name in CONVERSATIONS
@@ -99,12 +99,12 @@ def test_every_event_is_recorded() -> None:
 
 
 def test_a_start_without_options_leaves_all_to_the_server() -> None:
-    """Defaults are the server's, not the protocol's."""
+    """An option that is left out is None: the server's settings decide."""
     assert start() == Start(language=None, prompt=None, hotwords=(), resume=None)
 
 
 def test_a_start_with_all_options() -> None:
-    """Each option arrives; times of resumed words become samples."""
+    """Every option reaches ``Start``; times of resumed words become samples."""
     word = {"text": " слово", "start": 7.8, "end": 8.1, "probability": 0.9}
     command = start(
         language="auto",
@@ -150,13 +150,13 @@ def test_a_start_with_all_options() -> None:
     ],
 )
 def test_wrong_options_say_found_and_expected(fields: dict[str, Any], error: type[ClientError], message: str) -> None:
-    """A wrong option is named with what was found, what is allowed, and what was probably meant."""
+    """The error names the option, what was found, what is allowed, and what was probably meant."""
     with pytest.raises(error, match=message):
         start(**fields)
 
 
 def test_errors_do_not_quote_what_people_said() -> None:
-    """Error messages reach logs: the words of a prompt are not in them."""
+    """Error messages are logged, so they never hold the words of a prompt, hotword or transcript."""
     with pytest.raises(BadMessage) as caught:
         start(hotwords=[{"тайна": 1}])
     assert "тайна" not in caught.value.message
@@ -169,7 +169,7 @@ def test_errors_do_not_quote_what_people_said() -> None:
 
 
 def test_a_stream_keeps_the_id_that_the_server_gave_it() -> None:
-    """Every id that this server makes is one that it takes back on resume."""
+    """The server takes back, on resume, every id that it makes."""
     for made in (new_session_id() for _ in range(50)):
         command = start(resume={"session": made, "position": 0})
         assert command.resume is not None
@@ -230,7 +230,7 @@ def test_the_context_of_earlier_clients_is_ignored(context: object) -> None:
     ],
 )
 def test_wrong_messages_say_found_and_expected(messages: list[str | bytes], found: str) -> None:
-    """Garbage and messages out of order are BadMessage, and say what came and what should have."""
+    """Garbage and messages out of order are BadMessage, which says what was found and what is expected."""
     adapter = NativeAdapter()
     for message in messages[:-1]:
         adapter.receive(message)
@@ -240,7 +240,7 @@ def test_wrong_messages_say_found_and_expected(messages: list[str | bytes], foun
 
 
 def test_audio_flush_and_stop() -> None:
-    """Audio is decoded as announced; stop brings the rest that the resampler held."""
+    """Audio is decoded as ``start`` says; stop also gives the rest that the resampler held back."""
     adapter = started(encoding="pcm_f32le", sample_rate=48_000, channels=2)
     frames = np.full((4_800, 2), 0.25, "<f4")
     commands = adapter.receive(frames.tobytes()) + adapter.receive('{"type":"flush"}')
@@ -252,12 +252,12 @@ def test_audio_flush_and_stop() -> None:
 
 
 def test_an_empty_frame_is_nothing() -> None:
-    """Zero bytes are whole samples: no command, no error."""
+    """Zero bytes are whole samples: they give no command and no error."""
     assert started().receive(b"") == []
 
 
 def test_half_a_sample_is_bad_audio() -> None:
-    """A frame of odd length says so."""
+    """The error of a frame with half a sample names its length."""
     with pytest.raises(BadAudio, match="chunk has 1001 bytes, expected a multiple of 2"):
         started().receive(bytes(1001))
 
@@ -296,7 +296,7 @@ _messages = st.lists(
 @settings(deadline=None, max_examples=400)
 @given(messages=_messages)
 def test_any_input_gives_commands_or_a_client_error(messages: list[str | bytes]) -> None:
-    """Any messages in any order: commands that begin with one Start and end at Stop, or a ClientError; nothing else."""
+    """Any messages in any order give commands that begin with one Start and end with Stop, or a short ClientError."""
     adapter = NativeAdapter()
     commands: list[Command] = []
     for message in messages:
@@ -338,13 +338,13 @@ _events = st.one_of(
 
 @given(told=st.lists(_events, max_size=10))
 def test_every_event_becomes_one_numbered_message(told: list[Event]) -> None:
-    """Each event is one JSON object with its type and the next number; nothing in it is lost to rounding of samples."""
+    """Each event is one JSON object with its type and the next number; positions are not rounded."""
     adapter: Adapter = NativeAdapter()
     messages = [json.loads(message) for event in told for message in adapter.send(event)]
     assert [message["seq"] for message in messages] == list(range(len(told)))
     for event, message in zip(told, messages, strict=True):
-        kept_from = getattr(event, "kept_from", None)
-        assert message.get("kept_from") == kept_from
+        assert message["type"]
+        assert message.get("kept_from") == getattr(event, "kept_from", None)
         if isinstance(event, events.Committed):
             assert message["text"] == "".join(word.text for word in event.words)
             assert len(message["words"]) == len(event.words)
@@ -353,7 +353,7 @@ def test_every_event_becomes_one_numbered_message(told: list[Event]) -> None:
 
 
 def test_committed_words_can_be_given_back() -> None:
-    """What a client keeps of committed words is what resume takes: a round trip within a millisecond."""
+    """A client can send committed words back on resume; their times are right within half a millisecond."""
     word = Word(" слово", 12_345, 23_456, 0.87654)
     [message] = NativeAdapter().send(events.Committed((word,), 0))
     told = json.loads(message)
@@ -366,8 +366,10 @@ def test_committed_words_can_be_given_back() -> None:
     assert abs(returned.end - word.end) <= 8
 
 
-def test_words_that_end_at_the_position_are_no_prefix() -> None:
-    """Their times are rounded to milliseconds: 12 345 samples become 0.772 s, which is 12 352."""
+def test_words_that_end_at_the_position_are_dropped() -> None:
+    """They lie before the audio, although a rounded time may say otherwise: sample 12345 is told as 0.772 s, which is
+    sample 12352.
+    """
     words = [{"text": " раз", "start": 0.1, "end": 0.772}, {"text": " два", "start": 0.772, "end": 1.0}]
     command = start(resume={"session": SESSION, "position": 12_345, "words": words})
     assert command.resume is not None
@@ -375,7 +377,7 @@ def test_words_that_end_at_the_position_are_no_prefix() -> None:
 
 
 def test_an_error_quotes_the_session() -> None:
-    """An error tells its code, its message and the id to quote in a report."""
+    """The error message has the code, the text and the id to quote in a report."""
     [message] = NativeAdapter().fail(NoCapacity("8 streams are live, the server takes 8"), SESSION)
     assert json.loads(message) == {
         "type": "error",
@@ -411,8 +413,8 @@ def test_documented_codes_are_the_ones_of_the_errors() -> None:
 
 
 def test_the_documented_example_is_a_conversation_of_this_code() -> None:
-    """docs/protocol.md shows a client what it will meet: its messages are accepted, and the server's events have
-    exactly the fields that are shown, numbered in order.
+    """The example in docs/protocol.md is right: the client's messages are accepted, and the server's events have
+    exactly the fields of the example and are numbered in order.
     """
     example = PROTOCOL.read_text(encoding="utf-8").split("```")[1].splitlines()
     sent = [line[2:] for line in example if line.startswith("> {")]

@@ -1,4 +1,4 @@
-"""Words become files that players and people can read."""
+"""Subtitle files."""
 
 import json
 
@@ -18,10 +18,12 @@ LATER = [word(" Один", 3661.001, 3661.5), word(" & <два>", 3661.5, 3662.0
 
 
 def test_a_long_pause_begins_a_new_line() -> None:
+    """Plain text has one line for each stretch of speech."""
     assert text([*HELLO, *LATER]) == "Привет, мир.\nОдин & <два>\n"
 
 
 def test_srt() -> None:
+    """Numbered cues, times with a comma, also beyond an hour; markup characters stay."""
     assert srt([*HELLO, *LATER]) == (
         "1\n00:00:00,500 --> 00:00:01,750\nПривет, мир.\n\n"
         "2\n01:01:01,001 --> 01:01:02,000\nОдин & <два>\n\n"
@@ -29,10 +31,12 @@ def test_srt() -> None:
 
 
 def test_vtt_escapes_markup() -> None:
+    """WebVTT has markup, so that "<" in a text must be escaped."""
     assert vtt(LATER) == "WEBVTT\n\n01:01:01.001 --> 01:01:02.000\nОдин &amp; &lt;два&gt;\n\n"
 
 
 def test_json_has_text_and_times() -> None:
+    """The joined text, and each word without spaces, with its times in seconds."""
     assert json.loads(as_json(HELLO)) == {
         "text": "Привет, мир.",
         "words": [
@@ -43,11 +47,13 @@ def test_json_has_text_and_times() -> None:
 
 
 def test_a_cue_ends_with_its_sentence() -> None:
+    """A sentence that is long enough gets a cue of its own, without a pause after it."""
     follows = [word(" Ещё", 1.8, 2.0), word(" слово.", 2.0, 2.5)]
     assert srt([*HELLO, *follows]).count("-->") == 2
 
 
 def test_a_cue_can_be_read_at_once() -> None:
+    """A cue has at most two lines of text, and no word is lost between cues."""
     many = [word(f" слово{n}", n * 0.2, n * 0.2 + 0.2) for n in range(100)]
     cues = [block.split("\n") for block in srt(many).strip().split("\n\n")]
     assert all(len(cue[2]) <= MAX_CUE_CHARACTERS for cue in cues)
@@ -55,7 +61,8 @@ def test_a_cue_can_be_read_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_silence_is_an_empty_file_of_its_form(name: str) -> None:
+def test_silence_is_an_empty_file_of_its_format(name: str) -> None:
+    """No words give a valid file without cues."""
     assert FORMATS[name]([]) == {
         "txt": "", "srt": "", "vtt": "WEBVTT\n\n", "json": '{\n "text": "",\n "words": []\n}\n'
     }[name]  # fmt: skip
