@@ -91,3 +91,12 @@ def test_without_keys_nobody_needs_one() -> None:
     """A key that nobody asked for is no mistake, and the subprotocol is still answered."""
     assert Guard().check_key({}, {}) is None
     assert Guard().check_key({}, {}, ["token", "whatever"]) == "token"
+
+
+def test_a_key_that_no_subprotocol_can_have_comes_percent_encoded() -> None:
+    """Base64 has "/" and "=", which browsers do not allow in a subprotocol; a key with "%" is also taken as it is."""
+    guard = Guard(keys=("abc/def+0123456=", "percent%41percent"))
+    assert guard.check_key({}, {}, ["token", "abc%2Fdef%2B0123456%3D"]) == "token"
+    assert guard.check_key({}, {}, ["token", "percent%41percent"]) == "token"
+    with pytest.raises(Unauthorized):
+        guard.check_key({}, {}, ["token", "percentApercent"])

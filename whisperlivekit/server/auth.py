@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from whisperlivekit.errors import ForbiddenOrigin, Unauthorized
 
@@ -47,7 +47,8 @@ class Guard:
     ) -> str | None:
         """The subprotocol to answer with, if one was offered for the key.
 
-        A key comes as ``Authorization: Bearer KEY``, as ``?token=KEY``, or as second subprotocol after "token".
+        A key comes as ``Authorization: Bearer KEY``, as ``?token=KEY``, or as second subprotocol after "token", there
+        percent-encoded where it has characters that a subprotocol cannot have.
 
         Raises:
             Unauthorized: keys are asked for and none of them was presented.
@@ -63,7 +64,8 @@ class Guard:
         if token := query.get("token"):
             presented.append(token)
         if answer:
-            presented += [protocol for protocol in offered if protocol != TOKEN_SUBPROTOCOL]
+            protocols = [protocol for protocol in offered if protocol != TOKEN_SUBPROTOCOL]
+            presented += protocols + [unquote(protocol) for protocol in protocols]
         if not presented:
             raise Unauthorized(
                 'no API key, expected "Authorization: Bearer KEY", "?token=KEY" or the subprotocol "token"'
