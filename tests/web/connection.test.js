@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { Backlog, Connection, askWhy } from "../../whisperlivekit/web/connection.js";
+import { Backlog, Connection, diagnose, endpoints } from "../../whisperlivekit/web/connection.js";
 import { Transcript } from "../../whisperlivekit/web/transcript.js";
 
-/** Time that moves only when told. */
+/** A clock that a test moves. */
 class FakeClock {
   time = 1000;
   timers = [];
@@ -34,7 +34,7 @@ class FakeClock {
   }
 }
 
-/** A stream with the sockets it opened, its events and states. */
+/** A connection with its sockets, events and statuses. */
 function open(options = {}) {
   const sockets = [];
   class FakeSocket {
@@ -58,13 +58,13 @@ function open(options = {}) {
     }
 
     // What the server does.
-    say(event) {
+    serve(event) {
       this.onmessage?.({ data: JSON.stringify({ seq: 0, ...event }) });
     }
 
     ready(position = 0, session = "first") {
       this.onopen();
-      this.say({ type: "ready", session, protocol: 1, model: "base", language: "ru", position, max_message_bytes: 1048576 });
+      this.serve({ type: "ready", session, protocol: 1, model: "base", language: "ru", position, max_message_bytes: 1048576 });
     }
 
     end(code) {
@@ -91,7 +91,7 @@ function open(options = {}) {
       transcript.apply(event);
     },
     onStatus: (status) => statuses.push(status),
-    committedAfter: (position) => transcript.after(position),
+    committedAfter: (position) => transcript.wordsAfter(position),
     WebSocket: FakeSocket,
     clock,
     random: () => 1,
@@ -100,7 +100,7 @@ function open(options = {}) {
   return { connection, sockets, clock, events, statuses, last: () => statuses.at(-1) };
 }
 
-/** Samples that tell their position. */
+/** Samples whose values are their positions. */
 function ramp(from, length) {
   return Int16Array.from({ length }, (_, index) => (from + index) % 30000);
 }
@@ -116,7 +116,7 @@ function committed(text, start, end, kept_from) {
 const DONE = { type: "done", audio_s: 1, speech_s: 1, words: 1, utterances: 1, gap_s: 0 };
 
 describe("a stream over one connection", () => {
-  it("says start first, sends sound only once the server is ready, and loses none of it", () => {
+  it("sends start first, and all audio once the server is ready", () => {
     const { connection, sockets, last } = open();
     feed(connection, 1);
     assert.deepEqual(sockets[0].sent, []);
@@ -129,7 +129,7 @@ describe("a stream over one connection", () => {
     assert.equal(last().session, "first");
   });
 
-  it("sends the rest, then stop, and ends at done", () => {
+  it("sends the rest and stop when the user stops, and ends at done", () => {
     const { connection, sockets, events, last } = open();
     sockets[0].ready();
     connection.push(ramp(0, 1700));
@@ -137,9 +137,9 @@ describe("a stream over one connection", () => {
     connection.stop();
     assert.equal(sockets[0].audio.length, 1700);
     assert.deepEqual(sockets[0].texts.at(-1), { type: "stop" });
-    sockets[0].say(committed(" да", 0, 0.1, 1700));
+    sockets[0].serve(committed(" да", 0, 0.1, 1700));
     assert.equal(last().state, "live");
-    sockets[0].say(DONE);
+    sockets[0].serve(DONE);
     assert.deepEqual([last().state, last().cause], ["ended", null]);
     assert.deepEqual(events.map((event) => event.type), ["ready", "committed", "done"]);
     assert.ok(sockets[0].closed);
@@ -152,7 +152,7 @@ describe("a stream over one connection", () => {
     assert.deepEqual(sockets.map((socket) => [socket.url, socket.protocols]), Array(2).fill(["ws://host/ws", ["token", "secret"]]));
   });
 
-  it("takes no sound after stop", () => {
+  it("takes no audio after stop", () => {
     const { connection, sockets } = open();
     sockets[0].ready();
     connection.push(ramp(0, 100));
@@ -161,14 +161,14 @@ describe("a stream over one connection", () => {
     assert.equal(sockets[0].audio.length, 100);
   });
 
-  it("needs no server where there was no sound", () => {
+  it("ends at once if there was no audio", () => {
     const { connection, sockets, last } = open();
     connection.stop();
     assert.deepEqual([last().state, last().cause], ["ended", null]);
     assert.ok(sockets[0].closed);
   });
 
-  it("keeps the sound here while the socket is full", () => {
+  it("keeps the audio in the page while the socket is full", () => {
     const { connection, sockets, clock } = open();
     sockets[0].ready();
     sockets[0].bufferedAmount = 300 * 1024;
@@ -185,42 +185,42 @@ describe("a stream over one connection", () => {
     const { connection, sockets } = open();
     feed(connection, 3);
     sockets[0].onopen();
-    sockets[0].say({ type: "ready", session: "s", protocol: 1, model: "m", language: "ru", position: 0, max_message_bytes: 8000 });
+    sockets[0].serve({ type: "ready", session: "s", protocol: 1, model: "m", language: "ru", position: 0, max_message_bytes: 8000 });
     const sizes = sockets[0].sent.filter((message) => typeof message !== "string").map((buffer) => buffer.byteLength);
     assert.ok(Math.max(...sizes) <= 8000);
     assert.deepEqual(sockets[0].audio, [...ramp(0, 48000)]);
   });
 
-  it("keeps nothing that will not be asked for again", () => {
+  it("drops audio that no server will ask for again", () => {
     const { connection, sockets } = open();
     sockets[0].ready();
     feed(connection, 2);
-    sockets[0].say({ type: "progress", received_s: 2, settled_s: 1, lag_s: 1, kept_from: 16000 });
+    sockets[0].serve({ type: "progress", received_s: 2, settled_s: 1, lag_s: 1, kept_from: 16000 });
     assert.equal(connection.backlog.start, 16000);
   });
 });
 
 describe("a lost connection", () => {
-  it("is resumed: the sound from kept_from on, the words after it, the context before it", () => {
+  it("is resumed with the audio from kept_from on and the words after it", () => {
     const { connection, sockets, clock, last } = open();
     sockets[0].ready();
     feed(connection, 3);
-    sockets[0].say(committed(" раз", 0.2, 0.6, 9600));
-    sockets[0].say(committed(" два", 0.8, 1.2, 16000));
+    sockets[0].serve(committed(" раз", 0.2, 0.6, 9600));
+    sockets[0].serve(committed(" два", 0.8, 1.2, 16000));
     sockets[0].end(1006);
     assert.deepEqual([last().state, last().cause], ["waiting", "connection_lost"]);
     feed(connection, 1);
     clock.advance(500);
     assert.equal(sockets.length, 2);
+    assert.equal(last().session, "first", "the id stays while no server has given another one");
     sockets[1].ready(16000, "second");
     assert.deepEqual(sockets[1].texts[0].resume, {
       session: "first",
       position: 16000,
       words: [{ text: " два", start: 0.8, end: 1.2, probability: 0.9 }],
-      context: " раз",
     });
     assert.deepEqual(sockets[1].audio, [...ramp(16000, 48000)]);
-    assert.deepEqual([last().state, last().cause, last().session], ["live", null, "first"]);
+    assert.deepEqual([last().state, last().cause, last().session], ["live", null, "second"]);
   });
 
   for (const [code, cause] of [[1006, "connection_lost"], [1012, "shutting_down"], [1013, "server_full"], [1011, "internal_error"], [1001, "connection_lost"]]) {
@@ -246,23 +246,23 @@ describe("a lost connection", () => {
     });
   }
 
-  it("is told by the server's own error rather than by the close code", () => {
+  it("reports the server's error rather than the close code", () => {
     const { sockets, last } = open();
     sockets[0].ready();
-    sockets[0].say({ type: "error", code: "timed_out", message: "no audio for 300 s", session: "first" });
+    sockets[0].serve({ type: "error", code: "timed_out", message: "no audio for 300 s", session: "first" });
     sockets[0].end(1008);
     assert.deepEqual([last().state, last().cause, last().session], ["ended", "timed_out", "first"]);
   });
 
-  it("is final by the error where a proxy has swallowed the close code, too", () => {
+  it("is final after a final error even if a proxy has changed the close code", () => {
     const { sockets, last } = open();
     sockets[0].onopen();
-    sockets[0].say({ type: "error", code: "unauthorized", message: "no key", session: "" });
+    sockets[0].serve({ type: "error", code: "unauthorized", message: "no key", session: "" });
     sockets[0].end(1006);
     assert.deepEqual([last().state, last().cause], ["ended", "unauthorized"]);
   });
 
-  it("waits longer each time, up to a bound, and less again once the stream has got further", () => {
+  it("is retried after growing waits, up to a bound, and after short ones again once the stream has got further", () => {
     const { connection, sockets, clock, last } = open();
     feed(connection, 3);
     const waits = [];
@@ -273,12 +273,12 @@ describe("a lost connection", () => {
     }
     assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 10000, 10000, 10000]);
     sockets.at(-1).ready();
-    sockets.at(-1).say({ type: "progress", received_s: 2, settled_s: 1, lag_s: 1, kept_from: 16000 });
+    sockets.at(-1).serve({ type: "progress", received_s: 2, settled_s: 1, lag_s: 1, kept_from: 16000 });
     sockets.at(-1).end(1006);
     assert.equal(last().retryAt - clock.now(), 500);
   });
 
-  it("is not forgiven for being ready alone: a server that falls at once is not hammered", () => {
+  it("is retried after growing waits even if the server gets ready each time before it fails", () => {
     const { sockets, clock, last } = open();
     for (let turn = 0; turn < 4; turn += 1) {
       sockets.at(-1).ready();
@@ -289,7 +289,7 @@ describe("a lost connection", () => {
     assert.equal(last().retryAt - clock.now(), 8000);
   });
 
-  it("spreads the attempts of many clients", () => {
+  it("is retried at random times, which spreads the attempts of many clients", () => {
     const delays = [0, 1].map((random) => {
       const { sockets, clock, last } = open({ random: () => random });
       sockets[0].end(1006);
@@ -298,19 +298,19 @@ describe("a lost connection", () => {
     assert.deepEqual(delays, [250, 500]);
   });
 
-  it("is given up when the server's own fault repeats without any progress", () => {
+  it("is given up when an error of the server repeats without any progress", () => {
     const { sockets, clock, last } = open();
     for (let turn = 0; turn < 5; turn += 1) {
       assert.notEqual(last().state, "ended");
       sockets.at(-1).ready();
-      sockets.at(-1).say({ type: "error", code: "internal_error", message: "oh", session: "first" });
+      sockets.at(-1).serve({ type: "error", code: "internal_error", message: "oh", session: "first" });
       sockets.at(-1).end(1011);
       clock.advance(10_000);
     }
     assert.deepEqual([last().state, last().cause], ["ended", "internal_error"]);
   });
 
-  it("while stopping is resumed as well, and stop is said again", () => {
+  it("is resumed while stopping too, and stop is sent again", () => {
     const { connection, sockets, clock, last } = open();
     sockets[0].ready();
     feed(connection, 1);
@@ -321,11 +321,11 @@ describe("a lost connection", () => {
     sockets[1].ready();
     assert.deepEqual(sockets[1].audio, [...ramp(0, 16000)]);
     assert.deepEqual(sockets[1].texts.at(-1), { type: "stop" });
-    sockets[1].say(DONE);
+    sockets[1].serve(DONE);
     assert.equal(last().state, "ended");
   });
 
-  it("is tried at once when the user stops, or the network is back", () => {
+  it("is retried at once when the user stops or the network is back", () => {
     const { connection, sockets } = open();
     feed(connection, 1);
     sockets[0].end(1006);
@@ -338,7 +338,7 @@ describe("a lost connection", () => {
     assert.equal(sockets.length, 3);
   });
 
-  it("can be abandoned", () => {
+  it("can be given up", () => {
     const { connection, sockets, clock, last } = open();
     feed(connection, 1);
     sockets[0].end(1006);
@@ -347,35 +347,7 @@ describe("a lost connection", () => {
     assert.deepEqual([last().state, sockets.length], ["ended", 1]);
   });
 
-  it("that never opened is explained by asking the server", async () => {
-    const { sockets, last } = open({ probe: async () => ({ cause: "model_loading", wait_s: 0 }) });
-    sockets[0].end(1006);
-    assert.equal(last().cause, "no_server");
-    await Promise.resolve();
-    assert.deepEqual([last().state, last().cause], ["waiting", "model_loading"]);
-  });
-
-  it("to a full server waits as long as that asks", async () => {
-    const { sockets, clock, last } = open({ probe: async () => ({ cause: "server_full", wait_s: 5 }), random: () => 0 });
-    sockets[0].end(1006);
-    await Promise.resolve();
-    assert.equal(last().cause, "server_full");
-    clock.advance(4_900);
-    assert.equal(sockets.length, 1);
-    clock.advance(200);
-    assert.equal(sockets.length, 2);
-  });
-
-  it("that was refused for good is not tried again", async () => {
-    const { sockets, clock, last } = open({ probe: async () => ({ cause: "unauthorized", wait_s: 0 }) });
-    sockets[0].end(1006);
-    await Promise.resolve();
-    assert.deepEqual([last().state, last().cause], ["ended", "unauthorized"]);
-    clock.advance(60_000);
-    assert.equal(sockets.length, 1);
-  });
-
-  it("is noticed when the server just falls silent", () => {
+  it("is noticed when the server sends nothing any more", () => {
     const { connection, sockets, clock, last } = open();
     sockets[0].ready();
     clock.advance(120_000);
@@ -395,7 +367,7 @@ describe("a lost connection", () => {
     assert.deepEqual([last().state, last().cause], ["waiting", "no_answer"]);
   });
 
-  it("is not mourned twice: a socket that was given up has no say any more", () => {
+  it("detaches its old socket, so that a late message of it changes nothing", () => {
     const { connection, sockets, clock, events } = open();
     sockets[0].onopen();
     const late = sockets[0].onmessage;
@@ -408,15 +380,98 @@ describe("a lost connection", () => {
   });
 });
 
+describe("a socket that does not open", () => {
+  /** A diagnosis that is answered by the test. */
+  function asked() {
+    const questions = [];
+    const diagnose = () => new Promise((answer) => questions.push(answer));
+    const answer = async (cause, wait_s = 0) => {
+      questions.shift()({ cause, wait_s });
+      await Promise.resolve();
+    };
+    return { diagnose, answer, questions };
+  }
+
+  it("is explained by the diagnosis", async () => {
+    const { diagnose, answer } = asked();
+    const { sockets, last } = open({ diagnose });
+    sockets[0].end(1006);
+    assert.equal(last().cause, "no_server");
+    await answer("model_loading");
+    assert.deepEqual([last().state, last().cause], ["waiting", "model_loading"]);
+  });
+
+  it("is tried again at the usual time if the diagnosis was quick", async () => {
+    const { diagnose, answer } = asked();
+    const { sockets, clock } = open({ diagnose });
+    sockets[0].end(1006);
+    clock.advance(100);
+    await answer("no_server");
+    clock.advance(390);
+    assert.equal(sockets.length, 1);
+    clock.advance(10);
+    assert.equal(sockets.length, 2);
+  });
+
+  for (const slow_ms of [0, 700, 4900]) {
+    it(`waits as long as a full server asks, even if the answer takes ${slow_ms} ms`, async () => {
+      const { diagnose, answer } = asked();
+      const { sockets, clock, last } = open({ diagnose, random: () => 0 });
+      sockets[0].end(1006);
+      clock.advance(slow_ms);
+      await answer("server_full", 5);
+      assert.equal(last().cause, "server_full");
+      clock.advance(4_900);
+      assert.equal(sockets.length, 1);
+      clock.advance(200);
+      assert.equal(sockets.length, 2);
+    });
+  }
+
+  it("is tried again without a diagnosis if that takes too long, and a later answer changes nothing", async () => {
+    const { diagnose, answer } = asked();
+    const { sockets, clock, last } = open({ diagnose });
+    sockets[0].end(1006);
+    clock.advance(5_000);
+    assert.equal(sockets.length, 2);
+    await answer("unauthorized");
+    assert.equal(last().state, "connecting");
+  });
+
+  it("ignores the diagnosis of an earlier attempt", async () => {
+    const { diagnose, answer } = asked();
+    const { connection, sockets, last } = open({ diagnose });
+    sockets[0].end(1006);
+    connection.retryNow();
+    sockets[1].end(1006);
+    await answer("unauthorized");
+    assert.deepEqual([last().state, last().cause], ["waiting", "no_server"]);
+    await answer("server_full");
+    assert.equal(last().cause, "server_full");
+  });
+
+  for (const cause of ["unauthorized", "wrong_key", "forbidden_origin", "unknown_host"]) {
+    it(`is not tried again after ${cause}`, async () => {
+      const { diagnose, answer } = asked();
+      const { sockets, clock, last } = open({ diagnose });
+      sockets[0].end(1006);
+      await answer(cause);
+      assert.deepEqual([last().state, last().cause], ["ended", cause]);
+      clock.advance(60_000);
+      assert.equal(sockets.length, 1);
+    });
+  }
+});
+
 describe("a draining server", () => {
-  it("gets no more sound; its last words are heard and the next server goes on soon", () => {
+  it("gets no more audio; its last words are taken, and the next server continues soon", () => {
     const { connection, sockets, clock, last } = open();
     sockets[0].ready();
     feed(connection, 1);
-    sockets[0].say({ type: "draining" });
+    sockets[0].serve({ type: "draining" });
     feed(connection, 1);
     assert.equal(sockets[0].audio.length, 16000);
-    sockets[0].say(committed(" раз", 0, 0.9, 15000));
+    sockets[0].serve(committed(" раз", 0, 0.9, 15000));
     sockets[0].end(1012);
     assert.deepEqual([last().state, last().cause], ["waiting", "shutting_down"]);
     clock.advance(500);
@@ -424,22 +479,22 @@ describe("a draining server", () => {
     assert.deepEqual(sockets[1].audio, [...ramp(15000, 16000)], "all whole frames of it");
   });
 
-  it("that does not close is left", () => {
+  it("is left if it does not close the socket", () => {
     const { sockets, clock } = open();
     sockets[0].ready();
-    sockets[0].say({ type: "draining" });
+    sockets[0].serve({ type: "draining" });
     clock.advance(6000);
     assert.ok(sockets[0].closed);
     assert.equal(sockets.length, 2);
   });
 });
 
-describe("sound that outlives the backlog", () => {
-  it("is told as a gap, once, and the stream goes on behind it", () => {
+describe("audio that the backlog had to drop", () => {
+  it("is reported as a gap, once, and the stream continues after it", () => {
     const { connection, sockets, clock, events } = open({ backlog: new Backlog(16000) });
     sockets[0].ready();
     feed(connection, 0.5);
-    sockets[0].say(committed(" раз", 0.1, 0.4, 4000));
+    sockets[0].serve(committed(" раз", 0.1, 0.4, 4000));
     sockets[0].end(1006);
     feed(connection, 2);
     clock.advance(500);
@@ -454,7 +509,7 @@ describe("sound that outlives the backlog", () => {
     assert.deepEqual(sockets[2].audio, [...ramp(24000, 16000)]);
   });
 
-  it("is told where no server was ever met, too", () => {
+  it("is reported even if no server was ever reached, and resume then names no session", () => {
     const { connection, sockets, clock, events } = open({ backlog: new Backlog(16000) });
     sockets[0].end(1006);
     feed(connection, 3);
@@ -462,11 +517,11 @@ describe("sound that outlives the backlog", () => {
     sockets[1].ready(32000);
     assert.deepEqual(events[0], { type: "gap", seq: -1, start: 0, end: 2, reason: "resume_lost", kept_from: 32000 });
     assert.equal(sockets[1].texts[0].resume.position, 32000);
-    assert.ok(sockets[1].texts[0].resume.session.length > 0);
+    assert.deepEqual(Object.keys(sockets[1].texts[0].resume).sort(), ["position", "words"]);
   });
 });
 
-describe("a server that is not ours", () => {
+describe("a server with another protocol", () => {
   for (const [what, data] of [
     ["binary messages", new ArrayBuffer(4)],
     ["text that is not JSON", "hello"],
@@ -483,7 +538,7 @@ describe("a server that is not ours", () => {
 });
 
 describe("Backlog", () => {
-  it("gives any span of what it keeps", () => {
+  it("returns any span of the audio that it keeps", () => {
     const backlog = new Backlog(1000);
     for (const length of [1, 0, 7, 100, 3]) backlog.push(ramp(backlog.end, length));
     for (const [from, to] of [[0, 111], [0, 1], [1, 8], [5, 109], [108, 111], [50, 50]]) {
@@ -491,7 +546,7 @@ describe("Backlog", () => {
     }
   });
 
-  it("forgets what is dropped and what goes over its bound", () => {
+  it("drops audio on request and above its bound", () => {
     const backlog = new Backlog(100);
     backlog.push(ramp(0, 60));
     backlog.push(ramp(60, 60));
@@ -505,7 +560,7 @@ describe("Backlog", () => {
   });
 });
 
-describe("askWhy", () => {
+describe("diagnose", () => {
   const addresses = { ready: "http://host/ready", stream: "http://host/ws" };
   const answer = (status, body) => new Response(body === undefined ? "<html>" : JSON.stringify(body), { status });
   const server = (ready, stream) => async (url) => (url === addresses.ready ? ready : stream);
@@ -517,33 +572,43 @@ describe("askWhy", () => {
     ["draining", server(answer(503, { status: "draining" })), "shutting_down"],
     ["a proxy without a server", server(answer(502)), "no_server"],
     ["no key", server(answer(200, {}), answer(401, { code: "unauthorized" })), "unauthorized"],
-    ["no more streams from here", server(answer(200, {}), answer(503, { code: "server_full" })), "server_full"],
+    ["another host name", server(answer(421, { code: "unknown_host" }), answer(421, { code: "unknown_host" })), "unknown_host"],
+    ["no more streams from this address", server(answer(200, {}), answer(503, { code: "server_full" })), "server_full"],
     ["no reason", server(answer(200, {}), answer(404, { code: "not_found" })), "not_admitted"],
     ["an answer that is not JSON", server(answer(200), answer(404)), "not_admitted"],
   ]) {
-    it(`tells ${what}`, async () => {
-      assert.deepEqual(await askWhy(addresses, fetch), { cause, wait_s: 0 });
+    it(`recognises: ${what}`, async () => {
+      assert.deepEqual(await diagnose(addresses, fetch), { cause, wait_s: 0 });
     });
   }
 
   for (const [header, status, wait_s] of [["5", "full", 5], ["9999", "full", 60], ["soon", "full", 0], ["5", "loading", 0]]) {
-    it(`knows from Retry-After: ${header} of a server that is ${status} to wait ${wait_s} s`, async () => {
+    it(`takes Retry-After: ${header} of a server that is ${status} for ${wait_s} s`, async () => {
       const response = new Response(JSON.stringify({ status }), { status: 503, headers: { "Retry-After": header } });
-      assert.equal((await askWhy(addresses, async () => response)).wait_s, wait_s);
+      assert.equal((await diagnose(addresses, async () => response)).wait_s, wait_s);
     });
   }
 
-  it("asks with the key that the stream was asked for with", async () => {
+  it("asks with the key of the stream, and says that it was refused", async () => {
     const asked = [];
     const fetch = async (url, { headers }) => {
       asked.push([url, headers?.Authorization]);
-      return answer(url === addresses.ready ? 200 : 503, { code: "server_full" });
+      return url === addresses.ready ? answer(200, {}) : answer(401, { code: "unauthorized" });
     };
-    for (const key of ["0123456789abcdef", null, "ключ"]) await askWhy({ ...addresses, key }, fetch);
-    assert.deepEqual(
-      asked.filter(([url]) => url === addresses.stream).map(([, header]) => header),
-      ["Bearer 0123456789abcdef", undefined, undefined],
-    );
-    assert.ok(asked.every(([url, header]) => url === addresses.stream || header === undefined));
+    assert.equal((await diagnose({ ...addresses, key: "0123456789abcdef" }, fetch)).cause, "wrong_key");
+    assert.equal((await diagnose(addresses, fetch)).cause, "unauthorized");
+    assert.deepEqual(asked, [
+      [addresses.ready, undefined],
+      [addresses.stream, "Bearer 0123456789abcdef"],
+      [addresses.ready, undefined],
+      [addresses.stream, undefined],
+    ]);
+  });
+});
+
+describe("endpoints", () => {
+  it("are beside the page, also under a path of a proxy", () => {
+    assert.deepEqual(endpoints("http://host:8000/"), { socket: "ws://host:8000/ws", stream: "http://host:8000/ws", ready: "http://host:8000/ready" });
+    assert.equal(endpoints("https://host/speech/index.html#key=k").socket, "wss://host/speech/ws");
   });
 });

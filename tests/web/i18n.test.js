@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 
-import { COMMON, SPOKEN, TEXTS, Translator } from "../../whisperlivekit/web/i18n.js";
+import { KEY_CODES } from "../../whisperlivekit/web/access.js";
+import { COMMON_LANGUAGES, SPEECH_LANGUAGES, TEXTS, Translator } from "../../whisperlivekit/web/i18n.js";
 
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
 
@@ -34,11 +35,12 @@ describe("texts", () => {
     }
   });
 
-  it("say it for every cause that the page finds itself", () => {
-    const sources = read("whisperlivekit/web/connection.js") + read("whisperlivekit/web/microphone.js");
-    const causes = [...sources.matchAll(/(?:lose|end|MicrophoneError)\("(\w+)"\)|\? "(\w+)" : "(\w+)"|return "(\w+_\w+)"/g)];
+  it("say it for every code of the page itself", () => {
+    const sources = ["connection", "microphone", "recorder", "access"].map((name) => read(`whisperlivekit/web/${name}.js`)).join("\n");
+    const causes = [...sources.matchAll(/(?:retryLater|end|MicrophoneError)\("(\w+)"\)|\? "(\w+)" : "(\w+)"|return "(\w+_\w+)"/g)];
     const codes = causes.flatMap((match) => match.slice(1)).filter((code) => code !== undefined && code.includes("_"));
-    assert.ok(codes.includes("no_answer") && codes.includes("microphone_denied") && codes.includes("no_server"));
+    for (const code of ["no_answer", "microphone_denied", "no_server", "tab_ended", "wrong_key"]) assert.ok(codes.includes(code), code);
+    codes.push(...KEY_CODES);
     for (const code of codes) assert.ok(TEXTS.ru[`error.${code}.help`], code);
   });
 
@@ -50,16 +52,19 @@ describe("texts", () => {
   });
 
   it("exist for every key that the page uses", () => {
-    const used = [...read("whisperlivekit/web/index.html").matchAll(/data-i18n(?:-label|-title)?="([^"]+)"/g)].map((match) => match[1]);
-    const coded = [...read("whisperlivekit/web/app.js").matchAll(/(?:\bt|\.text)\("([\w.]+)"/g)].map((match) => match[1]);
+    const pages = read("whisperlivekit/web/index.html") + read("whisperlivekit/web/status.html");
+    const used = [...pages.matchAll(/data-i18n(?:-label|-title)?="([^"]+)"/g)].map((match) => match[1]);
+    const modules = ["app", "choices", "screen", "status-page"].map((name) => read(`whisperlivekit/web/${name}.js`)).join("\n");
+    const coded = [...modules.matchAll(/translator\.text\("([\w.]+)"/g)].map((match) => match[1]);
     assert.ok(used.length > 10 && coded.length > 10);
     for (const key of [...used, ...coded]) assert.ok(TEXTS.ru[key], key);
   });
 
-  it("stand in the page in Russian as they are here", () => {
-    for (const [, key, text] of read("whisperlivekit/web/index.html").matchAll(/data-i18n="([^"]+)"[^>]*>([^<]*)</g)) {
-      assert.equal(text, TEXTS.ru[key]);
-    }
+  it("are the Russian texts that stand in the pages", () => {
+    const pages = read("whisperlivekit/web/index.html") + read("whisperlivekit/web/status.html");
+    const written = [...pages.matchAll(/data-i18n="([^"]+)"[^>]*>([^<]*)</g)];
+    assert.ok(written.length > 10);
+    for (const [, key, text] of written) assert.equal(text, TEXTS.ru[key]);
   });
 });
 
@@ -69,24 +74,24 @@ describe("Translator", () => {
     assert.equal(new Translator("en").gap({ start: 1, end: 3.25, reason: "new" }), "[2.3 s missing: not recognised]");
   });
 
-  it("has something to say of an error that it does not know", () => {
+  it("has a general text for an unknown error", () => {
     assert.equal(new Translator("ru").error("from_the_future").title, TEXTS.ru["error.unknown"]);
   });
 
-  it("refuses a key that does not exist", () => {
+  it("rejects a key that does not exist", () => {
     assert.throws(() => new Translator("ru").text("no.such"), RangeError);
   });
 
   it("names every spoken language in both languages", () => {
     for (const language of ["ru", "en"]) {
       const translator = new Translator(language);
-      for (const code of SPOKEN) assert.match(translator.languageName(code), /^\p{Lu}/u, `${language} ${code}`);
+      for (const code of SPEECH_LANGUAGES) assert.match(translator.languageName(code), /^\p{Lu}/u, `${language} ${code}`);
     }
     assert.equal(new Translator("ru").languageName("ru"), "Русский");
   });
 
   it("offers common languages that exist, Russian first", () => {
-    assert.equal(COMMON[0], "ru");
-    for (const code of COMMON) assert.ok(SPOKEN.includes(code));
+    assert.equal(COMMON_LANGUAGES[0], "ru");
+    for (const code of COMMON_LANGUAGES) assert.ok(SPEECH_LANGUAGES.includes(code));
   });
 });

@@ -32,17 +32,17 @@ function resample(samples, rate, cuts = [samples.length]) {
 
 describe("Resampler", () => {
   for (const rate of RATES) {
-    it(`keeps a tone of the passband as it is, in place: ${rate} Hz`, () => {
+    it(`passes a tone of the passband unchanged and without delay: ${rate} Hz`, () => {
       const frequency = 0.4 * Math.min(rate, SAMPLE_RATE);
       const output = resample(tone(frequency, rate, rate / 2), rate);
       const expected = tone(frequency, SAMPLE_RATE, output.length);
-      // The edges see the silence around the stream.
+      // Near its ends the output is affected by the silence around the stream.
       for (let index = 400; index < output.length - 400; index += 1) {
         assert.ok(Math.abs(output[index] - expected[index]) < 2e-3, `sample ${index}: ${output[index]} for ${expected[index]}`);
       }
     });
 
-    it(`makes the output that the length asks for: ${rate} Hz`, () => {
+    it(`gives ceil(length * 16000 / rate) samples: ${rate} Hz`, () => {
       for (const length of [0, 1, 7, 441, 1001]) {
         assert.equal(resample(noise(length), rate).length, Math.ceil((length * SAMPLE_RATE) / rate));
       }
@@ -50,7 +50,7 @@ describe("Resampler", () => {
   }
 
   for (const rate of [8000, 44100, 48000]) {
-    it(`does not depend on how the stream is cut: ${rate} Hz`, () => {
+    it(`does not depend on how the stream is divided into chunks: ${rate} Hz`, () => {
       const samples = noise(3000);
       const whole = resample(samples, rate);
       for (const cuts of [[1], [882], [128, 1, 300, 5], [2999, 1]]) assert.deepEqual(resample(samples, rate, cuts), whole);
@@ -58,7 +58,7 @@ describe("Resampler", () => {
   }
 
   for (const [rate, frequency] of [[48000, 8800], [48000, 15000], [44100, 9000], [44100, 20000], [96000, 40000]]) {
-    it(`stops ${frequency} Hz at ${rate} Hz, which would fold back into speech`, () => {
+    it(`stops ${frequency} Hz at ${rate} Hz, which would alias into speech`, () => {
       const output = resample(tone(frequency, rate, rate / 2), rate);
       assert.ok(loudness(output.subarray(400, output.length - 400)) < 0.36 * 10 ** (-70 / 20));
     });
@@ -69,31 +69,31 @@ describe("Resampler", () => {
     for (const sample of output.subarray(300, output.length - 300)) assert.ok(Math.abs(sample - 0.25) < 1e-6);
   });
 
-  it("gives samples out while the stream runs, no later than its filter needs", () => {
+  it("delays the stream by the length of its filter and no more", () => {
     const resampler = new Resampler(48000);
     const made = resampler.feed(new Float32Array(4800)).length;
     assert.ok(made >= 1600 - 0.005 * SAMPLE_RATE, `${made} of 1600`);
   });
 
-  it("does not hand out the caller's own memory, which a worklet takes back", () => {
+  it("does not return the caller's memory, which the worklet uses again", () => {
     const samples = new Float32Array([0.1, 0.2]);
     const output = new Resampler(16000).feed(samples);
     samples.fill(0);
     assert.deepEqual(output, new Float32Array([0.1, 0.2]));
   });
 
-  it("refuses rates that are not whole positive numbers", () => {
+  it("rejects rates that are not whole positive numbers", () => {
     for (const rate of [0, -1, 44100.5, NaN]) assert.throws(() => new Resampler(rate), RangeError);
   });
 });
 
 describe("toInt16", () => {
-  it("uses the whole range and clips what lies outside instead of wrapping around", () => {
+  it("uses the whole range and clips values outside it", () => {
     const output = toInt16(new Float32Array([0, 0.5, -0.5, 1, -1, 1.5, -7, 1 / 32768]));
     assert.deepEqual([...output], [0, 16384, -16384, 32767, -32768, 32767, -32768, 1]);
   });
 
-  it("makes silence of what is not a number", () => {
+  it("turns NaN into silence", () => {
     assert.deepEqual([...toInt16(new Float32Array([NaN]))], [0]);
   });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { parse, percentile, say, STATUS_TEXTS, sum, summarise } from "../../whisperlivekit/web/status.js";
+import { STATUS_TEXTS, parse, percentile, statusText, sum, summarise } from "../../whisperlivekit/web/status.js";
 
 const READING = `# HELP whisperlivekit_sessions Streams that are live.
 # TYPE whisperlivekit_sessions gauge
@@ -29,7 +29,7 @@ const reading = (text = READING, atS = 1100) => ({ samples: parse(text), atS });
 const shown = (now, before, status, language = "en") => summarise(now, before, { status }, language);
 
 describe("metrics", () => {
-  it("are read with labels, escapes and numbers of every form", () => {
+  it("are parsed with labels, escapes and all forms of numbers", () => {
     const samples = parse(READING);
     assert.equal(sum(samples, "sessions"), 2);
     assert.equal(sum(samples, "sessions_closed_total", ({ code }) => code === "ok"), 7);
@@ -38,7 +38,7 @@ describe("metrics", () => {
     assert.deepEqual(parse("garbage\n# whisperlivekit_sessions 3\n\n"), []);
   });
 
-  it("give percentiles of what came between two readings", () => {
+  it("give percentiles of the observations between two readings", () => {
     const samples = parse(READING);
     assert.ok(Math.abs(percentile(samples, [], "lag_seconds", 0.95) - 1.5) < 1e-9);
     assert.equal(percentile(samples, samples, "lag_seconds", 0.95), null);
@@ -57,11 +57,11 @@ describe("the verdict", () => {
     assert.equal(shown(none, null, "loading").tone, "wait");
     assert.equal(shown(none, null, "failed").tone, "bad");
     assert.equal(shown(reading(), null, "draining").tone, "wait");
-    assert.match(shown(reading(), null, "full").verdict, /limit/);
+    assert.match(shown(reading(), null, "full").verdict, /full/);
     assert.match(summarise(null, null, null, "ru").verdict, /не отвечает/);
   });
 
-  it("says when text is late", () => {
+  it("says when the text lags", () => {
     const late = reading(READING.replace(/le="1.0"} 90.0/, 'le="1.0"} 0.0').replace(/le="2.0"} 100.0/, 'le="8.0"} 100.0'));
     assert.equal(shown(late, null, "ready").tone, "warn");
     assert.match(shown(late, null, "ready", "ru").verdict, /отстаёт/);
@@ -70,25 +70,34 @@ describe("the verdict", () => {
 
 describe("the facts", () => {
   it("are in plain words", () => {
-    const told = new Map(shown(reading(), null, "ready").facts);
-    assert.equal(told.get("Speaking now"), "2");
-    assert.equal(told.get("Up for"), "1 min 40 s");
-    assert.equal(told.get("Audio in all"), "3 min 20 s, 75 % of it speech");
-    assert.equal(told.get("Model busy"), "10 %"); // 80 s of 100 s, over four workers of two lanes
-    assert.equal(told.get("By the server's fault"), "1");
-    assert.equal(told.get("A word is final after"), "nobody has spoken yet");
-    assert.equal(told.get("GPU 0"), 'NVIDIA "X": load 37 %, memory 4.0 of 16.0 GB, – °C, – W');
+    const rows = new Map(shown(reading(), null, "ready").facts);
+    assert.equal(rows.get("Recordings now"), "2");
+    assert.equal(rows.get("Uptime"), "1 min 40 s");
+    assert.equal(rows.get("Audio received"), "3 min 20 s, 75 % of it speech");
+    assert.equal(rows.get("Model busy"), "10 %"); // 80 s of 100 s, over four workers of two lanes
+    assert.equal(rows.get("Ended by a server error"), "1");
+    assert.equal(rows.get("A word is final after"), "nobody has spoken yet");
+    assert.equal(rows.get("GPU 0"), 'NVIDIA "X": load 37 %, memory 4.0 of 16.0 GB, – °C, – W');
   });
 
-  it("are of the time between two readings where that says more", () => {
+  it("describe the time between two readings if there are two", () => {
     const before = reading();
     const after = reading(READING.replace('"encode"} 30', '"encode"} 38'), 1110);
     assert.equal(new Map(shown(after, before, "ready").facts).get("Model busy"), "10 %"); // 8 s of 10 s, over eight lanes
   });
 
-  it("begin again with a server that was started again", () => {
+  it("begin anew when the server was restarted", () => {
     const old = reading(READING.replace("audio_seconds_total 200", "audio_seconds_total 900"), 1000);
     assert.equal(new Map(shown(reading(), old, "ready").facts).get("Model busy"), "10 %");
+  });
+});
+
+describe("numbers", () => {
+  it("are written as the language writes them", () => {
+    const latency = [1, 2, "+Inf"].map((edge) => `whisperlivekit_commit_latency_seconds_bucket{le="${edge}"} ${edge === 1 ? 0 : 10}`);
+    const commit = (language) => shown(reading(READING + latency.join("\n")), null, "ready", language).facts[2][1];
+    assert.match(commit("ru"), /1,5 с/);
+    assert.match(commit("en"), /1\.5 s/);
   });
 });
 
@@ -100,6 +109,6 @@ describe("texts", () => {
       assert.deepEqual(parameters(STATUS_TEXTS.en[key]), parameters(text), key);
       assert.doesNotMatch(STATUS_TEXTS.en[key], /[а-яё]/i, key);
     }
-    assert.equal(say("ru", "value.share", { percent: 5 }), "5 %");
+    assert.equal(statusText("ru", "value.share", { percent: 5 }), "5 %");
   });
 });

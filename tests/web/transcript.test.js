@@ -5,7 +5,7 @@ import { Transcript } from "../../whisperlivekit/web/transcript.js";
 
 const gapText = ({ start, end, reason }) => `[${end - start} ${reason}]`;
 
-/** Words of half a second each from `start` on. */
+/** A `committed` event with words of half a second each. */
 function committed(text, start) {
   const words = text.trim().split(" ").map((word, index) => ({
     text: word,
@@ -31,7 +31,7 @@ function made(...events) {
 }
 
 describe("Transcript", () => {
-  it("replaces the partial whole and voids it when words are committed", () => {
+  it("replaces the whole partial text, and removes it when words are committed", () => {
     const transcript = made(partial(" при", 0, 0.5));
     assert.equal(transcript.partial.text, " при");
     transcript.apply(partial(" привет мир", 0, 1));
@@ -66,13 +66,13 @@ describe("Transcript", () => {
     assert.equal(transcript.toText(gapText), "раз два\n\nтри\n");
   });
 
-  it("ends a long paragraph with its sentence", () => {
+  it("ends a long paragraph after its current sentence", () => {
     const transcript = made(committed(` ${"слово ".repeat(130)}и`, 0), committed(" конец.", 65.5), committed(" Дальше", 66));
     assert.equal(transcript.toText(gapText).split("\n\n").length, 2);
     assert.ok(transcript.toText(gapText).endsWith("конец.\n\nДальше\n"));
   });
 
-  it("tells where the partial will stand", () => {
+  it("says whether the partial text begins a paragraph", () => {
     const transcript = made(partial(" раз", 0, 0.5));
     assert.equal(transcript.partialOpensParagraph, true);
     transcript.apply(committed(" раз", 0));
@@ -83,12 +83,12 @@ describe("Transcript", () => {
     assert.equal(transcript.partialOpensParagraph, true);
   });
 
-  it("shows a gap in the text, and one that grew only by its new part", () => {
+  it("shows a gap in the text, and of a gap that has grown only the new part", () => {
     const transcript = made(committed(" раз", 0), gap(1, 3), gap(1, 3), gap(2, 4), committed(" два", 4));
     assert.equal(transcript.toText(gapText), "раз [2 decode_failed] [1 decode_failed] два\n");
   });
 
-  it("counts on where a second stream begins", () => {
+  it("goes on counting time in a second stream", () => {
     const transcript = made(committed(" раз", 0), { type: "done", seq: 0, audio_s: 10, speech_s: 1, words: 1, utterances: 1, gap_s: 0 });
     transcript.beginStream();
     transcript.apply(committed(" два", 0.5));
@@ -98,45 +98,34 @@ describe("Transcript", () => {
     assert.equal(transcript.toText(gapText), "раз\n\nдва\n");
   });
 
-  it("is empty again after it was cleared", () => {
+  it("is as new after it was cleared", () => {
     const transcript = made(committed(" раз", 5), partial(" два", 6, 7));
     transcript.clear();
     assert.deepEqual(transcript, new Transcript());
   });
 });
 
-describe("after", () => {
-  it("gives the words that end after a position, on the stream's clock, and the text before it", () => {
-    const transcript = made(committed(" раз два три четыре", 0));
-    const { words, context } = transcript.after(16000);
+describe("wordsAfter", () => {
+  it("gives the words that end after a position, with times of the stream", () => {
+    const words = made(committed(" раз два три четыре", 0)).wordsAfter(16000);
     assert.deepEqual(words.map((word) => word.text), [" три", " четыре"]);
     assert.deepEqual([words[0].start, words[0].end], [1, 1.5]);
-    assert.equal(context, " раз два");
   });
 
-  it("takes an earlier stream for context only", () => {
+  it("gives no words of an earlier stream", () => {
     const transcript = made(committed(" раз два", 0), { type: "done", seq: 0, audio_s: 7, speech_s: 1, words: 2, utterances: 1, gap_s: 0 });
     transcript.beginStream();
     transcript.apply(committed(" три", 0.2));
-    const { words, context } = transcript.after(0);
-    assert.deepEqual(words, [{ text: " три", start: 0.2, end: 0.7, probability: 0.9 }]);
-    assert.equal(context, " раз два");
+    assert.deepEqual(transcript.wordsAfter(0), [{ text: " три", start: 0.2, end: 0.7, probability: 0.9 }]);
   });
 
-  it("keeps whole words of at most 500 characters of context", () => {
-    const transcript = made(committed(` ${"десятьбукв ".repeat(100).trim()}`, 0));
-    const { context } = transcript.after(16000 * 60);
-    assert.ok(context.length <= 500 && context.length > 480);
-    assert.match(context, /^( десятьбукв)+$/);
-  });
-
-  it("has nothing to tell at the beginning", () => {
-    assert.deepEqual(new Transcript().after(0), { words: [], context: "" });
+  it("is empty at the beginning", () => {
+    assert.deepEqual(new Transcript().wordsAfter(0), []);
   });
 });
 
 describe("subtitles", () => {
-  it("are SubRip as players read it", () => {
+  it("are valid SubRip", () => {
     const transcript = made(committed(" Раз два.", 0), committed(" Три", 3661.25));
     assert.equal(
       transcript.toSrt(gapText),
@@ -144,7 +133,7 @@ describe("subtitles", () => {
     );
   });
 
-  it("are WebVTT, with its special characters escaped", () => {
+  it("are valid WebVTT, with special characters escaped", () => {
     const transcript = made(committed(" a<b & c>d", 0));
     assert.equal(transcript.toVtt(gapText), "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na&lt;b &amp; c&gt;d\n");
   });
@@ -155,7 +144,7 @@ describe("subtitles", () => {
     assert.equal(new Transcript().toText(gapText), "");
   });
 
-  it("are short, in order, never overlap, and lose no word", () => {
+  it("are short, in order, without overlaps, and have every word", () => {
     const text = ` ${"очень длинная речь без единой точки ".repeat(20).trim()}`;
     const transcript = made(committed(text, 0));
     const cues = transcript.toSrt(gapText).trim().split("\n\n").map((cue) => cue.split("\n"));
@@ -169,7 +158,7 @@ describe("subtitles", () => {
     assert.equal(cues.map((cue) => cue.slice(2).join(" ")).join(" "), text.trim());
   });
 
-  it("end before the next begins, also where words overlap", () => {
+  it("end before the next one begins, even if words overlap", () => {
     const early = committed(" Первое предложение кончилось.", 0);
     early.words[2].end = 6;
     const transcript = made(early, committed(" Второе, а за ним и третье.", 5));
@@ -177,7 +166,7 @@ describe("subtitles", () => {
     assert.deepEqual(times[0], ["00:00:00,000", "00:00:05,000"]);
   });
 
-  it("tell a gap", () => {
+  it("show a gap", () => {
     const transcript = made(committed(" раз", 0), gap(1, 3));
     assert.match(transcript.toSrt(gapText), /00:00:01,000 --> 00:00:03,000\n\[2 decode_failed\]/);
   });

@@ -1,11 +1,12 @@
 /**
- * Runs on the audio thread: gathers the browser's 128-frame blocks into 20 ms of mono Float32 and hands each to the page.
+ * Runs on the audio thread: collects the browser's blocks of 128 frames into chunks of 20 ms, mono Float32, and sends them to the
+ * page.
  *
- * `process` has about 2.7 ms and must not wait for a garbage collector, so the buffers are made in the constructor and go
- * round: they are transferred to the page, and the page transfers them back. Only when the page has not answered for a second
- * (and all buffers are out) is a new one made: a short stutter is better than speech that is lost without a trace.
+ * `process` has about 2.7 ms, so it must not cause garbage collection. The constructor allocates all buffers. Each is transferred
+ * to the page, and the page transfers it back. `process` allocates only when the page has returned no buffer for a second: a
+ * short stutter is better than lost speech.
  *
- * Messages in: an ArrayBuffer to be used again; "stop". Messages out: a Float32Array of one chunk; null after the last one.
+ * Messages in: an ArrayBuffer to be used again; "stop". Messages out: a Float32Array with one chunk; null after the last one.
  */
 
 const CHUNK_S = 0.02;
@@ -28,7 +29,7 @@ class Capture extends AudioWorkletProcessor {
 
   process(inputs) {
     if (this.stopped) return false;
-    // The node mixes down to one channel; a source that has ended has none.
+    // The node mixes down to one channel. A source that has ended has no channel.
     const block = inputs[0][0];
     if (block !== undefined) {
       let from = 0;
@@ -37,13 +38,13 @@ class Capture extends AudioWorkletProcessor {
         for (let index = 0; index < count; index += 1) this.chunk[this.filled + index] = block[from + index];
         from += count;
         this.filled += count;
-        if (this.filled === this.length) this.hand(this.chunk);
+        if (this.filled === this.length) this.deliver(this.chunk);
       }
     }
     return true;
   }
 
-  hand(chunk) {
+  deliver(chunk) {
     this.transfer[0] = this.chunk.buffer;
     this.port.postMessage(chunk, this.transfer);
     this.chunk = this.spare.pop() ?? new Float32Array(this.length);
@@ -53,7 +54,7 @@ class Capture extends AudioWorkletProcessor {
   finish() {
     if (this.stopped) return;
     this.stopped = true;
-    if (this.filled > 0) this.hand(this.chunk.subarray(0, this.filled));
+    if (this.filled > 0) this.deliver(this.chunk.subarray(0, this.filled));
     this.port.postMessage(null);
   }
 }

@@ -1,16 +1,16 @@
 /**
- * One stream of audio over as many WebSockets as it takes (docs/protocol.md).
+ * One stream of audio over as many WebSockets as needed (docs/protocol.md).
  *
- * The server keeps nothing when a connection is lost, so this side does: audio from the last `kept_from` on, ten minutes at
- * most. A new socket then says `resume` and sends that audio again; the transcript goes on as if nothing had happened.
+ * The server keeps nothing of a lost connection. The page does: it keeps the audio from the last `kept_from` on, ten minutes at
+ * most. The next socket sends `resume` and that audio again, and the transcript goes on without a break.
  *
- *   connecting  the socket opens, `start` is sent         -> live at `ready`; waiting when it fails
- *   live        audio goes out as it comes                -> waiting when the socket closes; ended at `done`
- *   waiting     for the next attempt, audio is kept       -> connecting
- *   ended       `done`, a final error, or abandoned       for good
+ *   connecting  the socket opens, `start` is sent            -> live at `ready`; waiting when it fails
+ *   live        audio is sent as it is recorded              -> waiting when the socket closes; ended at `done`
+ *   waiting     until the next attempt; audio is kept        -> connecting
+ *   ended       `done`, a final error, or given up           final
  *
- * Stopping is no state of its own: it can meet any of these, and a connection that is lost then is resumed as well. The audio
- * kept (`Backlog`) and the attempts (`Connection`) are one thing, because what may be dropped is what no attempt needs again.
+ * Stopping is not a state: the user can stop in any of these, and a connection that is lost afterwards is resumed too. `Backlog`
+ * and `Connection` are in one module because the backlog may drop exactly what no later attempt will send again.
  *
  * @typedef {import("./protocol.js").ServerEvent} ServerEvent
  * @typedef {import("./protocol.js").StartOptions} StartOptions
@@ -19,13 +19,13 @@
  * @typedef {object} Status
  * @property {"connecting" | "live" | "waiting" | "ended"} state
  * @property {boolean} stopping no more audio will come
- * @property {string | null} cause why it waits or ended: an error code of the protocol, or one of this file
- * @property {number | null} retryAt when the next attempt is due, on the clock's scale
- * @property {string | null} session what to quote in a report
+ * @property {string | null} cause why it waits or ended: an error code of the protocol, or a code of this module
+ * @property {number | null} retryAt when the next attempt is due, in milliseconds of the clock
+ * @property {string | null} session id of the stream, to be quoted in a report
  *
- * @typedef {object} Reason why a socket did not open
+ * @typedef {object} Diagnosis why a socket did not open
  * @property {string} cause
- * @property {number} wait_s how long the server asks to wait at least
+ * @property {number} wait_s how long the server asks to wait at least; 0: it does not ask
  *
  * @typedef {object} Clock
  * @property {() => number} now milliseconds
@@ -33,39 +33,60 @@
  * @property {(timer: any) => void} clear
  */
 
+import { authorization, missingOrWrong } from "./access.js";
 import { SAMPLE_RATE } from "./pcm.js";
 import { ProtocolError, VERSION, parseEvent, startMessage, stopMessage } from "./protocol.js";
 
-/** Audio that is kept for a connection that may come back: 19 MB. */
+/** Audio that is kept for the next connection: 19 MB. */
 export const BACKLOG_S = 600;
 
-/** Audio in one frame of a live stream: 50 ms of delay on average for a fifth of the messages of 20 ms frames. */
+/** Samples in one frame of a live stream. 100 ms adds 50 ms of delay on average and sends a fifth of the frames that 20 ms would. */
 const FRAME = SAMPLE_RATE / 10;
 
-/** Audio in one frame while catching up. */
+/** Samples in one frame while catching up. */
 const CATCH_UP_FRAME = SAMPLE_RATE;
 
-/** Bytes that may wait in the socket; more wait here, where they can go to another server. */
+/** Bytes that may wait in the socket. The rest waits in the backlog, from where it can be sent to another server. */
 const SOCKET_BYTES = 256 * 1024;
 
+/** Pause before looking again whether a full socket has room. */
 const PUMP_MS = 50;
+
+/** Time that a server has from the opening of the socket to `ready`. */
 const READY_MS = 20_000;
+
+/** Time without any event, although audio was sent, after which the server is taken for gone. */
 const SILENCE_MS = 30_000;
+
+/** Time that a draining server has to close the socket. */
 const DRAIN_MS = 5_000;
+
+/** A connection that has been live for so long begins to count its attempts anew. */
 const SETTLED_MS = 10_000;
 
-/** Of a server that asks to wait for longer. */
+/** The next attempt waits for the diagnosis of the last one, but no longer than this. */
+const DIAGNOSIS_MS = 5_000;
+
+/** The longest Retry-After that is followed. */
 const LONGEST_WAIT_S = 60;
 
-/** Attempts after errors of the server itself, if none of them brought the stream any further. */
+/** Attempts after errors of the server itself, if none of them has brought the stream any further. */
 const FAULT_ATTEMPTS = 5;
 
-/** Trying again would end the same way. */
+/** Errors that another attempt would meet again. */
 const FINAL_ERRORS = new Set([
-  "bad_message", "bad_audio", "unsupported_format", "message_too_big", "unauthorized", "forbidden_origin", "timed_out", "bad_request",
+  "bad_message", "bad_audio", "unsupported_format", "message_too_big", "unauthorized", "wrong_key", "forbidden_origin", "unknown_host",
+  "timed_out", "bad_request",
 ]);
 const FINAL_CLOSES = new Map([[1003, "unsupported_format"], [1007, "bad_message"], [1008, "forbidden"], [1009, "message_too_big"]]);
 const RETRIED_CLOSES = new Map([[1011, "internal_error"], [1012, "shutting_down"], [1013, "server_full"]]);
+
+/** @type {Clock} */
+export const SYSTEM_CLOCK = {
+  now: () => Date.now(),
+  set: (run, delay_ms) => setTimeout(run, delay_ms),
+  clear: (timer) => clearTimeout(timer),
+};
 
 /** The audio of a stream by position: appended at the end, dropped from the front, bounded. */
 export class Backlog {
@@ -81,7 +102,7 @@ export class Backlog {
     this.end = 0;
   }
 
-  /** @param {Int16Array} samples kept as they are, not copied */
+  /** @param {Int16Array} samples not copied */
   push(samples) {
     if (samples.length === 0) return;
     this.chunks.push({ start: this.end, samples });
@@ -93,9 +114,9 @@ export class Backlog {
   dropBefore(position) {
     if (position <= this.start) return;
     this.start = Math.min(position, this.end);
-    let gone = 0;
-    while (gone < this.chunks.length && this.chunks[gone].start + this.chunks[gone].samples.length <= this.start) gone += 1;
-    this.chunks.splice(0, gone);
+    let count = 0;
+    while (count < this.chunks.length && this.chunks[count].start + this.chunks[count].samples.length <= this.start) count += 1;
+    this.chunks.splice(0, count);
   }
 
   /**
@@ -116,7 +137,7 @@ export class Backlog {
   /**
    * @private
    * @param {number} position
-   * @returns {number} index of the chunk that holds it
+   * @returns {number} index of the chunk that has it
    */
   find(position) {
     let low = 0;
@@ -136,16 +157,16 @@ export class Connection {
    * @param {string} options.url
    * @param {string[]} [options.protocols] subprotocols to offer
    * @param {StartOptions} [options.start]
-   * @param {(event: ServerEvent) => void} options.onEvent also a `gap` of our own, where audio did not outlive an outage
+   * @param {(event: ServerEvent) => void} options.onEvent also gets a `gap` made here, for audio that was dropped in an outage
    * @param {(status: Status) => void} options.onStatus
-   * @param {(position: number) => {words: Word[], context: string}} options.committedAfter what a resuming server is told
-   * @param {() => Promise<Reason | null>} [options.probe] asks why a socket did not open; null: no reason known
+   * @param {(position: number) => Word[]} options.committedAfter committed words that end after a position
+   * @param {() => Promise<Diagnosis>} [options.diagnose] finds out why a socket did not open
    * @param {new (url: string, protocols: string[]) => WebSocket} [options.WebSocket]
    * @param {Clock} [options.clock]
    * @param {() => number} [options.random] 0 to 1
    * @param {Backlog} [options.backlog]
    */
-  constructor({ url, protocols = [], start = {}, onEvent, onStatus, committedAfter, probe, WebSocket, clock, random, backlog }) {
+  constructor({ url, protocols = [], start = {}, onEvent, onStatus, committedAfter, diagnose, WebSocket, clock, random, backlog }) {
     /** @private */
     this.url = url;
     /** @private */
@@ -159,15 +180,11 @@ export class Connection {
     /** @private */
     this.committedAfter = committedAfter;
     /** @private */
-    this.probe = probe ?? (async () => null);
+    this.diagnose = diagnose;
     /** @private */
     this.WebSocket = WebSocket ?? globalThis.WebSocket;
-    /** @private @type {Clock} */
-    this.clock = clock ?? {
-      now: () => Date.now(),
-      set: (run, delay_ms) => setTimeout(run, delay_ms),
-      clear: (timer) => clearTimeout(timer),
-    };
+    /** @private */
+    this.clock = clock ?? SYSTEM_CLOCK;
     /** @private */
     this.random = random ?? Math.random;
     this.backlog = backlog ?? new Backlog();
@@ -175,7 +192,7 @@ export class Connection {
     this.status = { state: "connecting", stopping: false, cause: null, retryAt: null, session: null };
     /** @private @type {WebSocket | null} */
     this.socket = null;
-    /** @private Audio before it will never be asked for again. */
+    /** @private No server will ask for audio before this position. */
     this.keptFrom = 0;
     /** @private Next sample to send on this socket. */
     this.sent = 0;
@@ -187,9 +204,9 @@ export class Connection {
     this.failure = null;
     /** @private Attempts since the stream last got further. */
     this.attempts = 0;
-    /** @private */
+    /** @private Errors of the server itself since then. */
     this.faults = 0;
-    /** @private When something was sent that the server has not reacted to yet. @type {number | null} */
+    /** @private When the first message was sent that no event has followed yet. @type {number | null} */
     this.unanswered = null;
     /** @private The longest frame the server takes. */
     this.frameLimit = CATCH_UP_FRAME;
@@ -215,7 +232,7 @@ export class Connection {
     this.pump();
   }
 
-  /** No more audio: the last words are still fetched, over a new connection if need be. */
+  /** Ends the audio. The last words are still awaited, over a new connection if necessary. */
   stop() {
     if (this.status.stopping || this.state === "ended") return;
     if (this.backlog.end === 0) {
@@ -227,12 +244,12 @@ export class Connection {
     else this.pump();
   }
 
-  /** Gives up: what the server has not said by now is lost. */
+  /** Ends the stream at once, without the words that the server has not sent yet. */
   abandon() {
     if (this.state !== "ended") this.end(null);
   }
 
-  /** Ends a wait, for instance because the network is back. */
+  /** Connects without waiting any longer, for instance because the network is back. */
   retryNow() {
     if (this.state === "waiting") this.connect();
   }
@@ -254,22 +271,22 @@ export class Connection {
     };
     socket.onmessage = ({ data }) => this.receive(data);
     socket.onclose = ({ code }) => this.closed(code, opened);
-    this.after("ready", READY_MS, () => this.lose("no_answer"));
+    this.after("ready", READY_MS, () => this.retryLater("no_answer"));
   }
 
   /** @private */
   resume() {
     if (this.backlog.start > this.keptFrom) {
-      const { words } = this.committedAfter(this.keptFrom);
+      const words = this.committedAfter(this.keptFrom);
       const start = words.length === 0 ? this.keptFrom / SAMPLE_RATE : words[words.length - 1].end;
       const end = this.backlog.start / SAMPLE_RATE;
       this.keptFrom = this.backlog.start;
       if (start < end) this.onEvent({ type: "gap", seq: -1, start, end, reason: "resume_lost", kept_from: this.keptFrom });
     }
     const { session } = this.status;
-    // A stream that never met a server has nothing to resume, unless its beginning is already lost.
+    // A stream that has never reached a server has nothing to resume, unless its beginning has been dropped already.
     if (session === null && this.keptFrom === 0) return undefined;
-    return { session: session ?? "unknown", position: this.keptFrom, ...this.committedAfter(this.keptFrom) };
+    return { session: session ?? undefined, position: this.keptFrom, words: this.committedAfter(this.keptFrom) };
   }
 
   /**
@@ -301,12 +318,12 @@ export class Connection {
           this.faults = 0;
         });
         this.after("watch", SILENCE_MS / 6, () => this.watch());
-        this.report({ state: "live", cause: null, session: this.status.session ?? event.session });
+        this.report({ state: "live", cause: null, session: event.session });
         break;
       case "draining":
-        // What is sent from here on would only be sent again. The server commits what it has, then closes.
+        // The server commits what it has, then closes. Audio sent from here on would have to be sent again.
         this.draining = true;
-        this.after("drain", DRAIN_MS, () => this.lose("shutting_down"));
+        this.after("drain", DRAIN_MS, () => this.retryLater("shutting_down"));
         break;
       case "error":
         this.failure = event;
@@ -325,17 +342,17 @@ export class Connection {
     else this.pump();
   }
 
-  /** @private Sends what the socket takes. */
+  /** @private Sends as much as the socket takes. */
   pump() {
     if (this.state !== "live" || this.draining || this.stopSent || this.socket === null) return;
     if (this.sent < this.backlog.start) {
-      this.lose("no_answer");
+      this.retryLater("no_answer");
       return;
     }
     const { backlog } = this;
     while (backlog.end - this.sent >= FRAME || (this.status.stopping && backlog.end > this.sent)) {
       if (this.socket.bufferedAmount > SOCKET_BYTES) {
-        // Live audio pumps by itself; without it nothing would look again.
+        // While recording, every chunk calls this. After the last chunk only this timer does.
         this.after("pump", PUMP_MS, () => this.pump());
         return;
       }
@@ -352,9 +369,9 @@ export class Connection {
     }
   }
 
-  /** @private A server that takes audio says `progress`; one that says nothing is gone, whatever TCP believes. */
+  /** @private A working server answers audio with `progress`. One that sends nothing is gone, even if TCP still has the connection. */
   watch() {
-    if (this.unanswered !== null && this.clock.now() - this.unanswered > SILENCE_MS) this.lose("no_answer");
+    if (this.unanswered !== null && this.clock.now() - this.unanswered > SILENCE_MS) this.retryLater("no_answer");
     else this.after("watch", SILENCE_MS / 6, () => this.watch());
   }
 
@@ -369,17 +386,17 @@ export class Connection {
       this.end(cause ?? null);
       return;
     }
-    this.lose(cause ?? (this.draining ? "shutting_down" : opened ? "connection_lost" : "no_server"), opened);
+    this.retryLater(cause ?? (this.draining ? "shutting_down" : opened ? "connection_lost" : "no_server"), opened);
   }
 
   /**
-   * Drops the socket and waits for the next attempt.
+   * Closes the socket and waits for the next attempt.
    *
    * @private
    * @param {string} cause
-   * @param {boolean} [opened]
+   * @param {boolean} [opened] false: the socket did not open, and a browser does not say why
    */
-  lose(cause, opened = true) {
+  retryLater(cause, opened = true) {
     this.drop();
     if (cause === "internal_error" || cause === "model_unavailable" || cause === "decode_failed") {
       this.faults += 1;
@@ -388,28 +405,40 @@ export class Connection {
         return;
       }
     }
-    const delay = this.delay(cause);
+    const retryAt = this.clock.now() + this.delay(cause);
     this.attempts += 1;
-    this.report({ state: "waiting", cause, retryAt: this.clock.now() + delay });
-    this.after("retry", delay, () => this.connect());
-    if (opened) return;
-    // A browser does not tell why a socket could not be opened.
-    const { attempts } = this;
-    this.probe().then((reason) => {
-      if (reason === null || this.state !== "waiting" || this.attempts !== attempts) return;
-      if (FINAL_ERRORS.has(reason.cause)) {
-        this.end(reason.cause);
+    this.report({ state: "waiting", cause, retryAt });
+    if (opened || this.diagnose === undefined) {
+      this.connectAt(retryAt);
+      return;
+    }
+    // A full server says how long to wait, perhaps later than the next attempt would have begun: so that waits for the answer.
+    this.connectAt(Math.max(retryAt, this.clock.now() + DIAGNOSIS_MS));
+    const { status } = this;
+    this.diagnose().then(({ cause: found, wait_s }) => {
+      // The next attempt can have begun by now: the user asked for it, or the answer came too late.
+      if (this.status !== status) return;
+      if (FINAL_ERRORS.has(found)) {
+        this.end(found);
         return;
       }
-      const retryAt = Math.max(this.status.retryAt ?? 0, this.clock.now() + reason.wait_s * 1000 * (1 + this.random() / 2));
-      this.report({ cause: reason.cause, retryAt });
-      this.after("retry", retryAt - this.clock.now(), () => this.connect());
+      const askedFor = wait_s === 0 ? 0 : this.clock.now() + wait_s * 1000 * (1 + this.random() / 2);
+      this.report({ cause: found, retryAt: Math.max(retryAt, askedFor) });
+      this.connectAt(Math.max(retryAt, askedFor));
     });
   }
 
   /**
-   * Milliseconds to the next attempt. They grow, and they are spread, so that the clients of a server that comes back do not
-   * come back all at once.
+   * @private
+   * @param {number} time_ms
+   */
+  connectAt(time_ms) {
+    this.after("retry", Math.max(0, time_ms - this.clock.now()), () => this.connect());
+  }
+
+  /**
+   * Milliseconds to the next attempt. They grow with the attempts. They are random, so that the clients of a server that was
+   * restarted do not all connect at the same moment.
    *
    * @private
    * @param {string} cause
@@ -481,48 +510,61 @@ export class Connection {
   }
 }
 
-/** What `/ready` says where no stream would be taken. */
+/**
+ * Where the server is: beside the page, wherever a proxy has put that.
+ *
+ * @param {string} base address of the page
+ * @returns {{socket: string, stream: string, ready: string}} `socket` and `stream` are one endpoint, by WebSocket and by http
+ */
+export function endpoints(base) {
+  const stream = new URL("ws", base);
+  const socket = new URL(stream);
+  socket.protocol = stream.protocol === "https:" ? "wss:" : "ws:";
+  return { socket: socket.href, stream: stream.href, ready: new URL("ready", base).href };
+}
+
+/** The states that `/ready` gives with status 503. */
 const UNREADY = new Map([
   ["loading", "model_loading"], ["failed", "model_unavailable"], ["draining", "shutting_down"], ["full", "server_full"],
 ]);
 
 /**
- * Asks a server why it did not open a WebSocket, which a browser does not tell.
+ * Asks by http why a WebSocket did not open. A browser does not tell its page.
  *
- * @param {object} addresses
- * @param {string} addresses.ready where it says whether it takes streams
- * @param {string} addresses.stream where the WebSocket is; a server that would refuse it says why to a plain GET, too
- * @param {string | null} [addresses.key] of the API, as the WebSocket was asked for with it
+ * @param {object} options
+ * @param {string} options.ready where the server says whether it takes streams
+ * @param {string} options.stream where the WebSocket is; to a plain GET the server says why it would refuse one
+ * @param {string | null} [options.key] that the WebSocket was asked for with
  * @param {typeof fetch} [fetch]
- * @returns {Promise<Reason>}
+ * @returns {Promise<Diagnosis>}
  */
-export async function askWhy({ ready, stream, key = null }, fetch = globalThis.fetch) {
+export async function diagnose({ ready, stream, key = null }, fetch = globalThis.fetch) {
   try {
     const response = await fetch(ready, { cache: "no-store" });
-    if (response.status === 503) return reason(UNREADY.get((await json(response))?.status) ?? "model_loading", response);
-    if (!response.ok) return { cause: "no_server", wait_s: 0 };
-    // What a header cannot carry is in the address already.
-    const headers = key === null || !/^[\x21-\x7e]+$/.test(key) ? {} : { Authorization: `Bearer ${key}` };
-    const answer = await fetch(stream, { cache: "no-store", headers });
-    const refusal = await json(answer);
-    const known = typeof refusal?.code === "string" && /^\w+$/.test(refusal.code) && refusal.code !== "not_found";
-    return reason(known ? refusal.code : "not_admitted", answer);
+    if (response.status === 503) return diagnosis(UNREADY.get((await json(response))?.status) ?? "model_loading", response);
+    // A server that does not answer to this host name says so in the same way as on /ws.
+    if (!response.ok && response.status !== 421) return { cause: "no_server", wait_s: 0 };
+    const answer = await fetch(stream, { cache: "no-store", headers: authorization(key) });
+    const code = (await json(answer))?.code;
+    if (code === "unauthorized") return { cause: missingOrWrong(key), wait_s: 0 };
+    const known = typeof code === "string" && /^\w+$/.test(code) && code !== "not_found";
+    return diagnosis(known ? code : "not_admitted", answer);
   } catch {
     return { cause: "no_server", wait_s: 0 };
   }
 }
 
 /**
- * A full server says how long to stay away. One that loads or goes does so too, but only for the worker that answered:
- * the next attempt may meet another one.
+ * Only the Retry-After of a full server is followed. A worker that is loading or draining sends one too, but another worker may
+ * take the next attempt.
  *
  * @param {string} cause
  * @param {Response} response
- * @returns {Reason}
+ * @returns {Diagnosis}
  */
-function reason(cause, response) {
-  const asked = Number(response.headers.get("retry-after"));
-  return { cause, wait_s: cause === "server_full" && asked > 0 ? Math.min(asked, LONGEST_WAIT_S) : 0 };
+function diagnosis(cause, response) {
+  const asked_s = Number(response.headers.get("retry-after"));
+  return { cause, wait_s: cause === "server_full" && asked_s > 0 ? Math.min(asked_s, LONGEST_WAIT_S) : 0 };
 }
 
 /**

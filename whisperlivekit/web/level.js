@@ -1,11 +1,11 @@
-/** The loudness of the last seconds as a row of bars, newest on the right. */
+/** Draws the loudness of the last seconds as a row of bars, the newest on the right. */
 
-/** Seconds that one bar stands for: slow enough to be calm, quick enough to follow words. */
+/** Seconds per bar: long enough for a calm picture, short enough to show words. */
 const BAR_S = 0.06;
 const BAR_PX = 3;
 const STEP_PX = 6;
 
-/** Loudness of the quietest bar that is drawn higher than a dot, and of a full one, in dB. */
+/** Loudness, in dB, below which a bar is a dot, and from which it has its full height. */
 const FLOOR_DB = -55;
 const CEILING_DB = -6;
 
@@ -16,9 +16,9 @@ export class LevelMeter {
     this.canvas = canvas;
     /** @private Heights, 0 to 1, oldest first. @type {number[]} */
     this.bars = [];
-    /** @private The loudest of the bar that is not full yet. */
+    /** @private Height of the bar that is not complete yet. */
     this.peak = 0;
-    /** @private Seconds of sound in it. */
+    /** @private Seconds of sound in that bar. */
     this.filled = 0;
     /** @private */
     this.frame = 0;
@@ -47,7 +47,7 @@ export class LevelMeter {
     this.draw();
   }
 
-  /** Draws with the next frame, once however often it was asked. */
+  /** Draws in the next frame, once per frame however often this is called. */
   draw() {
     if (this.frame === 0) this.frame = requestAnimationFrame(() => this.paint());
   }
@@ -73,7 +73,7 @@ export class LevelMeter {
       const bar = this.bars[this.bars.length - 1 - index] ?? 0;
       const x = width - STEP_PX / 2 - index * STEP_PX;
       const half = (bar * (tall - BAR_PX)) / 2;
-      // The row fades towards the past.
+      // Older bars are fainter.
       context.globalAlpha = (bar > 0 ? 0.95 : 0.5) * (1 - 0.75 * (index / count));
       context.beginPath();
       context.moveTo(x, tall / 2 - half);
@@ -91,6 +91,6 @@ function height(loudness) {
   if (loudness <= 0) return 0;
   const decibels = 20 * Math.log10(loudness);
   const share = Math.max(0, Math.min(1, (decibels - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
-  // Decibels alone draw all speech at nearly one height; squared, syllables show.
+  // On a plain decibel scale all speech has nearly the same height. Squared, syllables can be seen.
   return share * share;
 }

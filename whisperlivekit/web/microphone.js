@@ -1,13 +1,16 @@
 /**
- * Sound from a microphone, or from another tab or screen, as Float32 chunks of about 20 ms in the context's own rate.
+ * Sound from a microphone, from another tab or from the screen, as Float32 chunks of about 20 ms in the rate of the AudioContext.
  *
  * @typedef {object} Source
  * @property {"microphone" | "tab"} kind
- * @property {string} [deviceId] a microphone; the browser's default if left out
- * @property {boolean} [noiseSuppression] also echo cancellation and gain control
+ * @property {string} [deviceId] id of a microphone; the browser's default if missing or empty
+ * @property {boolean} [noiseSuppression] also turns on echo cancellation and gain control
  */
 
-/** Why there is no sound; `code` is a key of the error texts. */
+/** How long the audio thread has to deliver its last chunk. */
+const STOP_MS = 300;
+
+/** There is no sound; `code` is a key of the error texts. */
 export class MicrophoneError extends Error {
   /** @param {string} code */
   constructor(code) {
@@ -16,7 +19,7 @@ export class MicrophoneError extends Error {
   }
 }
 
-/** @returns {boolean} the browser can offer the sound of a tab */
+/** @returns {boolean} the browser can capture the sound of a tab */
 export function canCaptureTab() {
   return typeof navigator.mediaDevices?.getDisplayMedia === "function";
 }
@@ -27,7 +30,7 @@ export function canCaptureTab() {
 export async function listMicrophones() {
   if (!navigator.mediaDevices?.enumerateDevices) return [];
   const devices = await navigator.mediaDevices.enumerateDevices();
-  // Chromium repeats the default device under two more ids.
+  // Chromium lists the default device again under these two ids.
   return devices.filter(
     ({ kind, deviceId }) => kind === "audioinput" && deviceId !== "" && deviceId !== "default" && deviceId !== "communications",
   );
@@ -36,9 +39,9 @@ export async function listMicrophones() {
 export class Microphone {
   /**
    * @param {object} options
-   * @param {(samples: Float32Array) => void} options.onSamples the chunk is taken back when the call returns
+   * @param {(samples: Float32Array) => void} options.onSamples must not keep the chunk: its memory is used again
    * @param {() => void} options.onEnded the device was unplugged, or the user ended the sharing
-   * @param {(paused: boolean) => void} options.onPaused the system took the sound away (a phone call) or gave it back
+   * @param {(paused: boolean) => void} options.onPaused the system has paused the sound (a phone call) or has resumed it
    */
   constructor({ onSamples, onEnded, onPaused }) {
     /** @private */
@@ -57,13 +60,13 @@ export class Microphone {
     this.input = null;
   }
 
-  /** Samples a second of the chunks; known after `start`. */
+  /** Samples a second of the chunks; 0 before `start` and after `stop`. */
   get sampleRate() {
     return this.context?.sampleRate ?? 0;
   }
 
   /**
-   * Must be called from a click or key press: Safari lets a context run only then.
+   * Must be called from a click or a key press: Safari starts an AudioContext only then.
    *
    * @param {Source} source
    * @throws {MicrophoneError}
@@ -71,7 +74,7 @@ export class Microphone {
   async start(source) {
     if (!globalThis.isSecureContext || !navigator.mediaDevices) throw new MicrophoneError("not_secure");
     if (typeof AudioWorkletNode === "undefined") throw new MicrophoneError("old_browser");
-    // Made before the first await, within the gesture.
+    // Before the first await, because after it the click no longer counts.
     this.context = new AudioContext({ latencyHint: "interactive" });
     try {
       const resumed = this.context.resume();
@@ -92,7 +95,7 @@ export class Microphone {
     try {
       this.input = context.createMediaStreamSource(stream);
     } catch (error) {
-      // Older Firefox does not join a device and a context of different rates.
+      // Older Firefox does not connect a device to a context of another rate.
       const rate = track.getSettings().sampleRate;
       if (!(error instanceof DOMException) || error.name !== "NotSupportedError" || !rate) throw error;
       await context.close();
@@ -104,7 +107,7 @@ export class Microphone {
     try {
       await context.audioWorklet.addModule(new URL("./capture-worklet.js", import.meta.url));
     } catch {
-      // It comes from the server like the rest of the page, but only now.
+      // The worklet is loaded from the server only now, and the server can be gone since the page was loaded.
       throw new MicrophoneError("page_incomplete");
     }
     this.node = new AudioWorkletNode(context, "capture", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 1 });
@@ -115,31 +118,31 @@ export class Microphone {
       port.postMessage(data.buffer, [data.buffer]);
     };
     this.input.connect(this.node);
-    // Its output is silence, but Safari runs only what leads to the speakers.
+    // Its output is silent, but Safari runs only nodes that are connected to the speakers.
     this.node.connect(context.destination);
     track.onended = () => this.onEnded();
     track.onmute = () => this.onPaused(true);
     track.onunmute = () => this.onPaused(false);
     context.onstatechange = () => {
       if (this.context !== context || context.state === "closed") return;
-      // "interrupted" is WebKit's own: a phone call, another app.
+      // WebKit has the state "interrupted" for a phone call or another app.
       this.onPaused(context.state !== "running");
       if (context.state !== "running") context.resume().catch(() => {});
     };
   }
 
-  /** After a pause by the system; from a gesture where possible. */
+  /** Continues after a pause by the system. Safari may require a click. */
   resume() {
     this.context?.resume().catch(() => {});
   }
 
-  /** Ends the sound. When it resolves, the last chunk has been handed over. */
+  /** Ends the sound. When it resolves, `onSamples` has had the last chunk. */
   async stop() {
     const { node } = this;
     if (node !== null && this.context?.state === "running") {
       await new Promise((resolve) => {
-        // The audio thread may be gone already: then there is nothing more to come.
-        const timer = setTimeout(resolve, 300);
+        // The audio thread may be gone already, and then no answer comes.
+        const timer = setTimeout(resolve, STOP_MS);
         node.port.addEventListener("message", ({ data }) => {
           if (data !== null) return;
           clearTimeout(timer);
@@ -151,7 +154,7 @@ export class Microphone {
     await this.release();
   }
 
-  /** @private Frees the device, so that the browser's recording sign goes out. */
+  /** @private Releases the device, so that the browser no longer shows that it records. */
   async release() {
     const { context, stream, node, input } = this;
     this.context = this.stream = this.node = this.input = null;
@@ -171,7 +174,7 @@ export class Microphone {
  * @returns {Promise<MediaStream>}
  */
 function openMicrophone({ deviceId, noiseSuppression = false }) {
-  // Off by default: Whisper was trained on raw sound, and a browser's suppression cuts the quiet ends of words.
+  // Off by default: Whisper was trained on unprocessed sound, and a browser's suppression cuts the quiet ends of words.
   return navigator.mediaDevices.getUserMedia({
     audio: {
       deviceId: deviceId ? { exact: deviceId } : undefined,
@@ -186,7 +189,7 @@ function openMicrophone({ deviceId, noiseSuppression = false }) {
 /** @returns {Promise<MediaStream>} */
 async function openTab() {
   const stream = await navigator.mediaDevices.getDisplayMedia({
-    // Browsers refuse to share sound alone; the picture is asked for as small as they allow.
+    // Browsers do not share sound without a picture. This asks for the smallest one.
     video: { width: 160, height: 90, frameRate: 1 },
     audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });

@@ -1,24 +1,24 @@
 /**
- * Samples, pure: any rate to 16 kHz, Float32 to Int16.
+ * Conversion of samples: any rate to 16 kHz, Float32 to Int16. Pure.
  *
- * Resampling happens in the page because browsers differ in what they offer: Firefox throws when a microphone is connected to
- * an AudioContext of another rate, so the context keeps its own rate and its samples are brought to 16 kHz here.
+ * The page resamples because browsers differ: Firefox throws when a microphone is connected to an AudioContext of another rate.
+ * So the context keeps the microphone's rate, and its samples are converted to 16 kHz here.
  */
 
-/** Samples a second of everything that leaves the page, and the clock of the stream. */
+/** Samples a second of the audio that is sent. Positions in the stream are counted in them. */
 export const SAMPLE_RATE = 16000;
 
-/** Share of the lower Nyquist frequency that passes untouched; everything above that frequency is stopped. */
+/** Share of the lower Nyquist frequency that passes unchanged. Everything above that frequency is stopped. */
 const PASSBAND = 0.9;
 
-/** How far the filter pushes down what would fold back, in dB: below the noise of 16-bit audio from any microphone. */
+/** Attenuation of what would alias, in dB. The rest is below the noise of 16-bit audio from any microphone. */
 const ATTENUATION_DB = 80;
 
 /**
- * Brings a stream to another sample rate with a windowed-sinc filter, one row of coefficients for each phase.
+ * Converts a stream to another sample rate with a polyphase windowed-sinc filter, one row of coefficients for each phase.
  *
- * Output sample k stands at input time k * from / to exactly: the filter's delay is taken out. The output does not depend on
- * how the stream is cut into chunks.
+ * The filter's delay is compensated: output sample k is at input time k * from / to. The output does not depend on how the
+ * stream is divided into chunks.
  */
 export class Resampler {
   /**
@@ -30,31 +30,31 @@ export class Resampler {
       throw new RangeError(`rates are ${from} and ${to} Hz, expected whole positive numbers`);
     }
     const divisor = greatestCommonDivisor(from, to);
-    /** @private Phases of the filter: output samples in the time of `step` input samples. */
+    /** @private Phases of the filter: output samples for every `step` input samples. */
     this.phases = to / divisor;
     /** @private */
     this.step = from / divisor;
-    /** @private Zero when the rates are equal: samples pass through. */
+    /** @private Input samples on each side of an output sample; 0 when the rates are equal and samples pass through. */
     this.half = from === to ? 0 : halfLength(from, to);
-    /** @private Rows of the filter, made when first needed. @type {(Float32Array | undefined)[]} */
+    /** @private Rows of the filter, computed when first needed. @type {(Float32Array | undefined)[]} */
     this.rows = new Array(this.phases);
     /** @private */
     this.cutoff = (((1 + PASSBAND) / 2) * Math.min(from, to)) / from;
-    /** @private Input not yet used up; begins with `half` zeros, so that the first output stands at time 0. */
+    /** @private Input that is still needed. It begins with `half` zeros, so that the first output is at time 0. */
     this.kept = new Float32Array(this.half);
-    /** @private Where in `kept` the window of the next output begins. */
+    /** @private Index in `kept` where the window of the next output begins. */
     this.next = 0;
     /** @private */
     this.phase = 0;
-    /** @private Input samples seen. */
+    /** @private Input samples so far. */
     this.received = 0;
-    /** @private Output samples made. */
+    /** @private Output samples so far. */
     this.made = 0;
   }
 
   /**
    * @param {Float32Array} samples the next input samples; not kept
-   * @returns {Float32Array} every output sample that is settled by now
+   * @returns {Float32Array} all output samples that these and earlier input samples determine
    */
   feed(samples) {
     this.received += samples.length;
@@ -65,7 +65,7 @@ export class Resampler {
   /**
    * Ends the stream.
    *
-   * @returns {Float32Array} the last output samples; over the stream there are ceil(input * to / from)
+   * @returns {Float32Array} the last output samples; the whole stream has ceil(input * to / from)
    */
   flush() {
     if (this.half === 0) return new Float32Array(0);
@@ -105,7 +105,7 @@ export class Resampler {
   }
 
   /**
-   * The coefficients for outputs that stand `phase / phases` of a sample after the middle of their window.
+   * The coefficients for outputs that are `phase / phases` of a sample after the middle of their window.
    *
    * @private
    * @param {number} phase
@@ -120,20 +120,20 @@ export class Resampler {
       row[tap] = sinc(this.cutoff * time) * kaiser(time / (this.half + 1));
       sum += row[tap];
     }
-    // Every row passes a constant unchanged; else the phases would modulate it.
+    // Every row must pass a constant unchanged, or the phases would modulate it.
     for (let tap = 0; tap < row.length; tap += 1) row[tap] /= sum;
     return row;
   }
 }
 
 /**
- * @param {Float32Array} samples in [-1, 1]; what lies outside is clipped
- * @returns {Int16Array} little-endian on every machine that runs a browser, as `pcm_s16le` wants it
+ * @param {Float32Array} samples in [-1, 1]; values outside are clipped
+ * @returns {Int16Array} little-endian, as `pcm_s16le` requires, on every machine that runs a browser
  */
 export function toInt16(samples) {
   const output = new Int16Array(samples.length);
   for (let index = 0; index < samples.length; index += 1) {
-    // Typed arrays wrap around instead of clipping, and turn NaN into 0.
+    // A typed array would wrap around instead of clipping. It turns NaN into 0.
     output[index] = Math.max(-32768, Math.min(32767, Math.round(samples[index] * 32768)));
   }
   return output;

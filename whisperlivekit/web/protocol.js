@@ -1,11 +1,11 @@
 /**
- * The native protocol, version 1, as docs/protocol.md tells it: pure, messages to objects and back.
+ * The native protocol, version 1 (docs/protocol.md): messages to objects and back. Pure.
  *
  * @typedef {{text: string, start: number, end: number, probability: number}} Word
- *   Times are seconds from the beginning of the stream. `text` has no space around it in `committed`; in `resume` and
- *   in the transcript it begins with one where one belongs.
+ *   Times are seconds from the beginning of the stream. In `committed`, `text` has no spaces around it. In `resume` and in the
+ *   transcript it begins with a space if the whole text has one before the word.
  *
- * @typedef {{session: string, position: number, words: Word[], context: string}} Resume
+ * @typedef {{session?: string, position: number, words: Word[]}} Resume
  *
  * @typedef {object} StartOptions
  * @property {string} [language] a Whisper language code or "auto"
@@ -32,10 +32,10 @@
 
 import { SAMPLE_RATE } from "./pcm.js";
 
-/** The version of the protocol that this page speaks. */
+/** The version of the protocol that this page uses. */
 export const VERSION = 1;
 
-/** Fields that an event must have, with their types; more may come with later servers and are passed on. */
+/** Fields that an event must have, with their types. Later servers may send more fields. */
 const FIELDS = {
   ready: { session: "string", position: "number", max_message_bytes: "number" },
   speech_started: { at: "number" },
@@ -54,11 +54,11 @@ const FIELDS = {
 /** Every event type of the protocol. */
 export const EVENT_TYPES = Object.freeze(Object.keys(FIELDS));
 
-/** The server said something that is not in the protocol. */
+/** The server sent a message that is not in the protocol. */
 export class ProtocolError extends Error {}
 
 /**
- * @param {StartOptions} [options] left out or undefined: the server's default
+ * @param {StartOptions} [options] an option that is missing or undefined gets the server's default
  * @returns {string}
  */
 export function startMessage(options = {}) {
@@ -67,17 +67,12 @@ export function startMessage(options = {}) {
 }
 
 /** @returns {string} */
-export function flushMessage() {
-  return JSON.stringify({ type: "flush" });
-}
-
-/** @returns {string} */
 export function stopMessage() {
   return JSON.stringify({ type: "stop" });
 }
 
 /**
- * @param {unknown} message what the WebSocket gave
+ * @param {unknown} message from the WebSocket
  * @returns {ServerEvent | null} null for an event of a later protocol, which is not an error
  * @throws {ProtocolError}
  */
@@ -102,7 +97,7 @@ export function parseEvent(message) {
 }
 
 /**
- * Gives the words of a `committed` event the spaces that its text has before them, so that joining them gives the text.
+ * Adds to the words of a `committed` event the spaces that stand before them in its text. The words joined are the text.
  *
  * @param {string} text
  * @param {Word[]} words texts without spaces around them

@@ -1,85 +1,86 @@
 /**
- * What /metrics tells a program, in plain words for a person: parsing, arithmetic and texts, without a page.
+ * The status page without its elements: reads /metrics, computes and words what it says. Pure.
  *
- * Rates and percentiles are of the time between two readings; the first reading alone gives those since the start.
+ * Rates and percentiles cover the time between two readings. The first reading alone covers the time since the server's start.
  *
- * @typedef {"ru" | "en"} Language
+ * @typedef {import("./i18n.js").Language} Language
  * @typedef {"good" | "warn" | "bad" | "wait"} Tone
  * @typedef {{name: string, labels: Record<string, string>, value: number}} Sample
  * @typedef {{samples: Sample[], atS: number}} Reading
+ * @typedef {Record<string, string | number>} Values
  */
 
 const PREFIX = "whisperlivekit_";
 
-/** Seconds that text may be behind before the page says so. */
+/** Lag of the text above which the page calls the server overloaded. */
 const LATE_S = 5;
 
 /** @type {Record<Language, Record<string, string>>} */
 export const STATUS_TEXTS = {
   ru: {
     title: "Состояние сервера",
-    "verdict.good": "Всё в порядке: сервер принимает запись.",
-    "verdict.busy": "Работает, но текст отстаёт от речи: сервер перегружен.",
-    "verdict.full": "Работает на пределе: новых записей пока не принимает.",
-    "verdict.workers": "Работает не в полную силу: готово процессов {ready} из {workers}.",
-    "verdict.loading": "Запускается: модель загружается.",
-    "verdict.draining": "Останавливается: дописывает начатое.",
-    "verdict.failed": "Не работает: модель не загружена. Причина в журнале сервера.",
+    "verdict.good": "Всё в порядке: сервер принимает новые записи.",
+    "verdict.busy": "Сервер перегружен: текст отстаёт от речи.",
+    "verdict.full": "Сервер занят: новые записи пока не принимаются.",
+    "verdict.workers": "Сервер работает не в полную силу: готово процессов {ready} из {workers}.",
+    "verdict.loading": "Сервер запускается: модель загружается.",
+    "verdict.draining": "Сервер останавливается: завершает начатые записи.",
+    "verdict.failed": "Сервер не работает: модель не загружена. Причина указана в журнале сервера.",
     "verdict.unreachable": "Сервер не отвечает.",
-    "fact.sessions": "Сейчас говорят",
-    "fact.workers": "Процессы с моделью",
+    "fact.sessions": "Записей сейчас",
+    "fact.workers": "Рабочие процессы",
     "fact.model": "Модель",
-    "fact.up": "Работает",
+    "fact.up": "Время работы",
     "fact.partial": "Слово появляется через",
-    "fact.commit": "Слово окончательно через",
-    "fact.busy": "Занятость модели",
-    "fact.audio": "Звук за всё время",
+    "fact.commit": "Слово становится окончательным через",
+    "fact.busy": "Модель занята",
+    "fact.audio": "Получено звука",
     "fact.ended": "Записей закончено",
-    "fact.resumed": "Продолжено после обрыва",
-    "fact.refused": "Отказано",
-    "fact.errors": "С ошибкой сервера",
+    "fact.resumed": "Продолжено после обрыва связи",
+    "fact.rejected": "Отказано в подключении",
+    "fact.errors": "Прервано ошибкой сервера",
     "fact.gap": "Не распознано звука",
     "fact.gpu": "Видеокарта {gpu}",
-    "value.of": "{ready} из {workers}",
-    "value.latency": "{p50} с обычно, {p95} с в худших 5 %",
-    "value.none": "пока никто не говорит",
+    "value.of": "готово {ready} из {workers}",
+    "value.latency": "обычно {p50} с, в 95 % случаев не позже {p95} с",
+    "value.none": "пока никто не говорил",
     "value.share": "{percent} %",
     "value.audio": "{audio}, из них речь {percent} %",
     "value.seconds": "{seconds} с",
     "value.gpu": "{name}: загрузка {load}, память {used} из {total} ГБ, {temperature}, {power}",
     "value.model": "{model}, {device}, {compute_type}, версия {version}",
     "value.unknown": "нет данных",
-    "time.d": "{days} дн {hours} ч",
+    "time.d": "{days} дн. {hours} ч",
     "time.h": "{hours} ч {minutes} мин",
     "time.m": "{minutes} мин {seconds} с",
-    age: "Обновлено {time}. Обновляется каждые {seconds} с.",
+    age: "Данные на {time}. Обновляются каждые {seconds} с.",
   },
   en: {
-    title: "State of the server",
-    "verdict.good": "All is well: the server takes recordings.",
-    "verdict.busy": "It works, but text is behind the speech: the server has too much to do.",
-    "verdict.full": "It works at its limit: no new recordings for now.",
-    "verdict.workers": "It works at part of its strength: {ready} of {workers} processes are ready.",
-    "verdict.loading": "Starting: the model is loading.",
-    "verdict.draining": "Stopping: finishing what was begun.",
-    "verdict.failed": "It does not work: the model is not loaded. The reason is in the server's log.",
+    title: "Server status",
+    "verdict.good": "All is well: the server accepts new recordings.",
+    "verdict.busy": "The server is overloaded: the text lags behind the speech.",
+    "verdict.full": "The server is full: it accepts no new recordings for now.",
+    "verdict.workers": "The server runs below capacity: {ready} of {workers} processes are ready.",
+    "verdict.loading": "The server is starting: its model is loading.",
+    "verdict.draining": "The server is stopping: it finishes the recordings in progress.",
+    "verdict.failed": "The server does not work: the model is not loaded. The reason is in the server's log.",
     "verdict.unreachable": "The server does not answer.",
-    "fact.sessions": "Speaking now",
-    "fact.workers": "Processes with a model",
+    "fact.sessions": "Recordings now",
+    "fact.workers": "Worker processes",
     "fact.model": "Model",
-    "fact.up": "Up for",
+    "fact.up": "Uptime",
     "fact.partial": "A word is shown after",
     "fact.commit": "A word is final after",
     "fact.busy": "Model busy",
-    "fact.audio": "Audio in all",
+    "fact.audio": "Audio received",
     "fact.ended": "Recordings ended",
-    "fact.resumed": "Resumed after a break",
-    "fact.refused": "Refused",
-    "fact.errors": "By the server's fault",
+    "fact.resumed": "Resumed after an outage",
+    "fact.rejected": "Connections rejected",
+    "fact.errors": "Ended by a server error",
     "fact.gap": "Audio not transcribed",
     "fact.gpu": "GPU {gpu}",
-    "value.of": "{ready} of {workers}",
-    "value.latency": "{p50} s as a rule, {p95} s in the worst 5 %",
+    "value.of": "{ready} of {workers} ready",
+    "value.latency": "{p50} s typically, {p95} s or less in 95 % of cases",
     "value.none": "nobody has spoken yet",
     "value.share": "{percent} %",
     "value.audio": "{audio}, {percent} % of it speech",
@@ -90,21 +91,21 @@ export const STATUS_TEXTS = {
     "time.d": "{days} d {hours} h",
     "time.h": "{hours} h {minutes} min",
     "time.m": "{minutes} min {seconds} s",
-    age: "As of {time}. Every {seconds} s.",
+    age: "As of {time}. Updated every {seconds} s.",
   },
 };
 
 /**
  * @param {Language} language
  * @param {string} key
- * @param {Record<string, string | number>} [parameters]
+ * @param {Values} [values]
  */
-export function say(language, key, parameters = {}) {
-  return STATUS_TEXTS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(parameters[name]));
+export function statusText(language, key, values = {}) {
+  return STATUS_TEXTS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 /**
- * Prometheus' text format, as far as the server writes it.
+ * Reads the part of Prometheus' text format that the server writes.
  *
  * @param {string} text
  * @returns {Sample[]}
@@ -135,7 +136,7 @@ export function sum(samples, name, chosen = () => true) {
 }
 
 /**
- * A percentile of what was observed between two readings, in the middle of its bucket's upper half; null: nothing was.
+ * A percentile of the observations between two readings, interpolated within its bucket. Null if there were none.
  *
  * @param {Sample[]} now
  * @param {Sample[]} before
@@ -149,7 +150,7 @@ export function percentile(now, before, name, share) {
     for (const { name: other, labels, value } of samples) {
       if (other !== `${name}_bucket`) continue;
       const edge = labels.le === "+Inf" ? Infinity : Number(labels.le);
-      counts.set(edge, (counts.get(edge) ?? 0) + sign * value);
+      counts.set(edge, (counts.get(edge) ?? 0) + sign * value); // summed over all other labels
     }
   }
   const edges = [...counts.keys()].sort((a, b) => a - b);
@@ -169,7 +170,7 @@ export function percentile(now, before, name, share) {
 }
 
 /**
- * Everything the page shows.
+ * Everything that the page shows.
  *
  * @param {Reading | null} now null: the server does not answer
  * @param {Reading | null} before an earlier reading
@@ -178,9 +179,9 @@ export function percentile(now, before, name, share) {
  * @returns {{tone: Tone, verdict: string, facts: [string, string][]}}
  */
 export function summarise(now, before, ready, language) {
-  if (now === null) return { tone: "bad", verdict: say(language, "verdict.unreachable"), facts: [] };
+  if (now === null) return { tone: "bad", verdict: statusText(language, "verdict.unreachable"), facts: [] };
   const { samples } = now;
-  // Counters that went back belong to a server that was started again.
+  // Counters that have gone down are those of a restarted server.
   const restarted = before !== null && sum(samples, "audio_seconds_total") < sum(before.samples, "audio_seconds_total");
   const earlier = before === null || restarted ? [] : before.samples;
   const figures = {
@@ -189,7 +190,7 @@ export function summarise(now, before, ready, language) {
     late: percentile(samples, earlier, "lag_seconds", 0.95),
   };
   const { tone, key } = judge(figures, ready?.status ?? "failed");
-  return { tone, verdict: say(language, key, figures), facts: facts(samples, earlier, now, before, figures, language) };
+  return { tone, verdict: statusText(language, key, figures), facts: facts(samples, earlier, now, before, figures, language) };
 }
 
 /**
@@ -217,15 +218,16 @@ function judge({ ready, workers, late }, status) {
  * @returns {[string, string][]}
  */
 function facts(samples, earlier, now, before, { ready, workers }, language) {
-  const text = (/** @type {string} */ key, /** @type {Record<string, string | number>} */ parameters = {}) =>
-    say(language, key, parameters);
+  const text = (/** @type {string} */ key, /** @type {Values} */ values = {}) => statusText(language, key, values);
   const count = (/** @type {number} */ value) => Math.round(value).toLocaleString(language);
+  const decimal = (/** @type {number} */ value) =>
+    value.toLocaleString(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
   const latency = (/** @type {string} */ name) => {
-    // What was said lately, or, where nobody speaks, since the start.
+    // Since the earlier reading or, if nobody has spoken since, from the start.
     const base = percentile(samples, earlier, name, 0.5) === null ? [] : earlier;
     const [p50, p95] = [0.5, 0.95].map((share) => percentile(samples, base, name, share));
     if (p50 === null || p95 === null) return text("value.none");
-    return text("value.latency", { p50: p50.toFixed(1), p95: p95.toFixed(1) });
+    return text("value.latency", { p50: decimal(p50), p95: decimal(p95) });
   };
   const info = samples.find(({ name, value }) => name === "info" && value === 1)?.labels;
   const started = samples.find(({ name }) => name === "start_time_seconds")?.value;
@@ -233,11 +235,11 @@ function facts(samples, earlier, now, before, { ready, workers }, language) {
   const speech = sum(samples, "speech_seconds_total");
   const spent = sum(samples, "decode_stage_seconds_total") - sum(earlier, "decode_stage_seconds_total");
   const passed = now.atS - (earlier.length > 0 && before !== null ? before.atS : started ?? now.atS);
-  // Stages are summed over all threads that decode.
+  // `spent` is summed over all decoding threads.
   const lanes = sum(samples, "lanes");
   const faults = ["internal_error", "decode_failed", "model_unavailable"];
   /** @type {[string, string][]} */
-  const told = [
+  const rows = [
     [text("fact.sessions"), count(sum(samples, "sessions"))],
     [text("fact.partial"), latency("partial_latency_seconds")],
     [text("fact.commit"), latency("commit_latency_seconds")],
@@ -250,31 +252,31 @@ function facts(samples, earlier, now, before, { ready, workers }, language) {
     [text("fact.ended"), count(sum(samples, "sessions_closed_total"))],
     [text("fact.errors"), count(sum(samples, "sessions_closed_total", ({ code }) => faults.includes(code)))],
     [text("fact.resumed"), count(sum(samples, "sessions_resumed_total"))],
-    [text("fact.refused"), count(sum(samples, "sessions_refused_total"))],
+    [text("fact.rejected"), count(sum(samples, "sessions_refused_total"))],
   ];
   for (const { labels } of samples.filter(({ name }) => name === "gpu_memory_total_bytes")) {
     const of = (/** @type {string} */ name) => samples.find((sample) => sample.name === `gpu_${name}` && sample.labels.gpu === labels.gpu)?.value;
     const load = of("utilization_ratio");
     const temperature = of("temperature_celsius");
     const power = of("power_watts");
-    told.push([
+    rows.push([
       text("fact.gpu", { gpu: labels.gpu }),
       text("value.gpu", {
         name: labels.name,
         load: load === undefined ? text("value.unknown") : share(load, text),
-        used: ((of("memory_used_bytes") ?? 0) / 2 ** 30).toFixed(1),
-        total: ((of("memory_total_bytes") ?? 0) / 2 ** 30).toFixed(1),
+        used: decimal((of("memory_used_bytes") ?? 0) / 2 ** 30),
+        total: decimal((of("memory_total_bytes") ?? 0) / 2 ** 30),
         temperature: temperature === undefined ? "– °C" : `${Math.round(temperature)} °C`,
         power: power === undefined ? "– W" : `${Math.round(power)} W`,
       }),
     ]);
   }
-  return told;
+  return rows;
 }
 
 /**
  * @param {number} ratio
- * @param {(key: string, parameters: Record<string, number>) => string} text
+ * @param {(key: string, values: Record<string, number>) => string} text
  */
 function share(ratio, text) {
   return text("value.share", { percent: Math.round(100 * ratio) });
@@ -282,7 +284,7 @@ function share(ratio, text) {
 
 /**
  * @param {number} seconds
- * @param {(key: string, parameters: Record<string, number>) => string} text
+ * @param {(key: string, values: Record<string, number>) => string} text
  */
 function duration(seconds, text) {
   const whole = Math.max(0, Math.round(seconds));

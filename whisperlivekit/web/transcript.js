@@ -1,14 +1,14 @@
 /**
- * What was said: committed entries, which are only ever appended, and the partial tail, which may change. Pure.
+ * What was said: committed entries, to which new ones are only appended, and the partial text after them, which may change. Pure.
  *
- * One transcript can hold several streams one after the other (stop, start again): each begins where the last one ended, so
+ * One transcript can have several streams, one after the other (stop, then start again). Each begins where the last one ended, so
  * times go on counting.
  *
  * @typedef {import("./protocol.js").Word} Word
  * @typedef {import("./protocol.js").ServerEvent} ServerEvent
  * @typedef {{kind: "words", words: Word[], start: number, end: number}} WordsEntry
  * @typedef {{kind: "gap", start: number, end: number, reason: string}} GapEntry
- * @typedef {{kind: "paragraph", start: number}} ParagraphEntry opens a paragraph; everything up to the next one is in it
+ * @typedef {{kind: "paragraph", start: number}} ParagraphEntry begins a paragraph, which ends at the next one
  * @typedef {WordsEntry | GapEntry | ParagraphEntry} Entry
  * @typedef {(gap: GapEntry) => string} GapText
  */
@@ -16,14 +16,11 @@
 import { spacedWords } from "./protocol.js";
 import { SAMPLE_RATE } from "./pcm.js";
 
-/** A pause this long opens a paragraph. */
+/** A pause this long begins a paragraph. */
 const PARAGRAPH_PAUSE_S = 2;
 
-/** A paragraph of more characters than this ends with its next sentence. */
+/** A paragraph with more characters than this ends after its current sentence. */
 const PARAGRAPH_CHARACTERS = 600;
-
-/** Characters of context that the protocol takes on resume. */
-const CONTEXT_CHARACTERS = 500;
 
 /** Limits of one subtitle. Source: common practice of two lines of 42 characters, seven seconds at most. */
 const CUE_LINE = 42;
@@ -36,45 +33,45 @@ export class Transcript {
   constructor() {
     /** Append-only. @type {Entry[]} */
     this.entries = [];
-    /** The tail that may still change; its text follows the committed text as it is. @type {{text: string, start: number, end: number} | null} */
+    /** The text that may still change. It is appended to the committed text as it is. @type {{text: string, start: number, end: number} | null} */
     this.partial = null;
-    /** Seconds from the beginning of the transcript to that of the current stream. */
+    /** Where the current stream begins in the transcript, in seconds. */
     this.offset = 0;
-    /** @private Seconds of audio known of in the current stream. */
-    this.heard = 0;
+    /** @private Seconds of the current stream so far. */
+    this.duration = 0;
     /** @private Characters since the paragraph began. */
     this.characters = 0;
-    /** @private End of the last word or gap, on the transcript's clock; null where a paragraph is due. @type {number | null} */
+    /** @private End of the last word or gap in the transcript; null: the next entry begins a paragraph. @type {number | null} */
     this.end = null;
   }
 
-  /** A new stream begins; its second 0 is where the last stream ended. */
+  /** Begins a new stream. Its second 0 is where the last stream ended. */
   beginStream() {
-    this.offset += this.heard;
-    this.heard = 0;
+    this.offset += this.duration;
+    this.duration = 0;
     this.end = null;
     this.partial = null;
   }
 
-  /** Forgets everything, also what a resuming server would be told: for use between streams. */
+  /** Forgets everything, including what `resume` needs: call it between streams only. */
   clear() {
     this.entries.length = 0;
     this.partial = null;
-    this.offset = this.heard = this.characters = 0;
+    this.offset = this.duration = this.characters = 0;
     this.end = null;
   }
 
-  /** Seconds of audio known of, all streams together. */
+  /** Seconds of all streams together. */
   get length() {
-    return this.offset + this.heard;
+    return this.offset + this.duration;
   }
 
-  /** @returns {boolean} nothing was committed yet */
+  /** @returns {boolean} nothing has been committed yet */
   get empty() {
     return this.entries.length === 0;
   }
 
-  /** @returns {boolean} the partial stands in a paragraph that no committed word has opened yet */
+  /** @returns {boolean} the partial text begins a paragraph */
   get partialOpensParagraph() {
     return this.partial !== null && this.opensParagraph(this.partial.start);
   }
@@ -83,27 +80,27 @@ export class Transcript {
   apply(event) {
     switch (event.type) {
       case "partial":
-        this.hear(event.end);
+        this.extend(event.end);
         this.partial = event.text.trim() === "" ? null : { text: event.text, start: event.start + this.offset, end: event.end + this.offset };
         break;
       case "committed":
-        this.hear(event.end);
+        this.extend(event.end);
         this.partial = null;
         this.commit(spacedWords(event.text, event.words));
         break;
       case "utterance_ended":
-        this.hear(event.end);
+        this.extend(event.end);
         this.partial = null;
         break;
       case "gap":
-        this.hear(event.end);
+        this.extend(event.end);
         this.addGap(event);
         break;
       case "progress":
-        this.hear(event.received_s);
+        this.extend(event.received_s);
         break;
       case "done":
-        this.hear(event.audio_s);
+        this.extend(event.audio_s);
         this.partial = null;
         break;
       default:
@@ -111,53 +108,31 @@ export class Transcript {
     }
   }
 
-  /** The stream's connection is gone: what it had not committed will be said again. */
+  /** For a lost connection: the next one sends what was not committed again. */
   dropPartial() {
     this.partial = null;
   }
 
   /**
-   * What a server that takes over the current stream needs to know.
+   * What `resume` tells the server that continues the current stream.
    *
    * @param {number} position in samples
-   * @returns {{words: Word[], context: string}} the words that end after it, and the end of the text before it
+   * @returns {Word[]} the committed words that end after it, with times of the current stream
    */
-  after(position) {
-    const from = position / SAMPLE_RATE;
-    /** @type {Word[]} */
-    const words = [];
-    let context = "";
-    for (let index = this.entries.length - 1; index >= 0; index -= 1) {
-      const entry = this.entries[index];
-      if (entry.kind !== "words") continue;
-      for (let at = entry.words.length - 1; at >= 0; at -= 1) {
-        const word = entry.words[at];
-        if (context === "" && word.end - this.offset > from) {
-          words.unshift({ ...word, start: round(word.start - this.offset), end: round(word.end - this.offset) });
-        } else {
-          if (context.length + word.text.length > CONTEXT_CHARACTERS) return { words, context };
-          context = word.text + context;
-        }
-      }
-    }
-    return { words, context };
-  }
-
-  /** Seconds, on the current stream's clock, where the last committed word ends; 0 if there is none. */
-  get committedEnd() {
-    for (let index = this.entries.length - 1; index >= 0; index -= 1) {
-      const entry = this.entries[index];
-      if (entry.kind === "words") return Math.max(0, entry.end - this.offset);
-    }
-    return 0;
+  wordsAfter(position) {
+    const from = this.offset + position / SAMPLE_RATE;
+    return this.entries
+      .flatMap((entry) => (entry.kind === "words" ? entry.words : []))
+      .filter((word) => word.end > from)
+      .map((word) => ({ ...word, start: round(word.start - this.offset), end: round(word.end - this.offset) }));
   }
 
   /**
    * @private
    * @param {number} end seconds of the current stream
    */
-  hear(end) {
-    this.heard = Math.max(this.heard, end);
+  extend(end) {
+    this.duration = Math.max(this.duration, end);
   }
 
   /**
@@ -183,7 +158,7 @@ export class Transcript {
     const start = gap.start + this.offset;
     const end = gap.end + this.offset;
     const last = this.entries[this.entries.length - 1];
-    // An entry is never changed once it is out, so a gap that only grew is told by its new part alone.
+    // Entries are never changed. Of a gap that has grown, only the new part is appended.
     if (last?.kind === "gap" && end <= last.end) return;
     if (this.end === null) this.openParagraph(start);
     this.entries.push({ kind: "gap", start: last?.kind === "gap" ? Math.max(start, last.end) : start, end, reason: gap.reason });
@@ -217,8 +192,8 @@ export class Transcript {
   }
 
   /**
-   * @param {GapText} gapText how a gap is told in the text
-   * @returns {string} paragraphs divided by an empty line, ending with a line break
+   * @param {GapText} gapText what stands in the text for a gap
+   * @returns {string} paragraphs separated by an empty line, with a line break at the end
    */
   toText(gapText) {
     /** @type {string[]} */
@@ -251,11 +226,11 @@ export class Transcript {
   }
 
   /**
-   * Cuts the words into subtitles: at pauses and sentence ends where it can, at the limits of length where it must.
+   * Divides the words into subtitles: at pauses and ends of sentences where possible, otherwise at the limits of length.
    *
    * @private
    * @param {GapText} gapText
-   * @returns {{start: number, end: number, text: string}[]} in order, none overlaps the next
+   * @returns {{start: number, end: number, text: string}[]} in order, without overlaps
    */
   cues(gapText) {
     /** @type {{start: number, end: number, text: string}[]} */
@@ -304,7 +279,7 @@ function isSentenceEnd(text) {
 
 /**
  * @param {number} seconds
- * @param {string} point what stands before the milliseconds
+ * @param {string} point separates seconds and milliseconds
  * @returns {string} hours, minutes, seconds and milliseconds
  */
 function clock(seconds, point) {
@@ -314,7 +289,7 @@ function clock(seconds, point) {
 }
 
 /**
- * Two lines of about the same length where one line would be too long.
+ * Divides a text that is too long for one line into two of about the same length.
  *
  * @param {string} text
  * @returns {string}

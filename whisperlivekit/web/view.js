@@ -1,13 +1,15 @@
 /**
- * The transcript on the page: committed text is appended once and never touched again, only the partial tail is replaced.
+ * The transcript on the page. Committed text is appended once and never changed; only the partial text after it is replaced.
  *
- * Screen readers hear committed text alone: the log is a polite live region, and the partial is hidden from them.
+ * Screen readers read out committed text only: the log is a polite live region, and the partial text is hidden from them.
  *
  * @typedef {import("./transcript.js").Transcript} Transcript
  * @typedef {import("./transcript.js").GapEntry} GapEntry
  */
 
-/** Pixels from the end within which the reader counts as being at the end. */
+import { timeText } from "./screen.js";
+
+/** A reader who is fewer pixels than this away from the end counts as being there. */
 const NEAR_END = 48;
 
 export class View {
@@ -15,7 +17,7 @@ export class View {
    * @param {object} parts
    * @param {HTMLElement} parts.scroller
    * @param {HTMLElement} parts.log where paragraphs go
-   * @param {HTMLElement} parts.toEnd shown while new text comes in below what is being read
+   * @param {HTMLElement} parts.toEnd button, shown while the reader is not at the end
    * @param {(gap: GapEntry) => string} parts.gapText
    */
   constructor({ scroller, log, toEnd, gapText }) {
@@ -31,7 +33,7 @@ export class View {
     this.shown = 0;
     /** @private The paragraph that is being written. @type {HTMLElement | null} */
     this.paragraph = null;
-    /** @private One that only a partial has opened: the next paragraph entry takes it over. @type {HTMLElement | null} */
+    /** @private A paragraph that only has partial text so far. The next paragraph entry uses it. @type {HTMLElement | null} */
     this.pending = null;
     /** @private */
     this.partial = document.createElement("span");
@@ -39,19 +41,19 @@ export class View {
     this.partial.setAttribute("aria-hidden", "true");
     /** @private The reader has not scrolled away from the end. */
     this.following = true;
-    scroller.addEventListener("scroll", () => this.look(), { passive: true });
+    scroller.addEventListener("scroll", () => this.onScroll(), { passive: true });
     toEnd.addEventListener("click", () => this.follow());
-    new ResizeObserver(() => this.settle()).observe(scroller);
+    new ResizeObserver(() => this.scrollToEnd()).observe(scroller);
   }
 
   /** @param {Transcript} transcript */
   render(transcript) {
     for (; this.shown < transcript.entries.length; this.shown += 1) this.append(transcript.entries[this.shown]);
     this.renderPartial(transcript);
-    this.settle();
+    this.scrollToEnd();
   }
 
-  /** Takes everything off the page. */
+  /** Removes everything from the page. */
   clear() {
     this.log.replaceChildren();
     this.partial.remove();
@@ -64,7 +66,7 @@ export class View {
   /** Goes to the newest text and stays there. */
   follow() {
     this.following = true;
-    this.settle();
+    this.scrollToEnd();
   }
 
   /**
@@ -120,14 +122,14 @@ export class View {
   }
 
   /** @private */
-  look() {
+  onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.following = scrollHeight - scrollTop - clientHeight < NEAR_END;
     this.toEnd.hidden = this.following;
   }
 
   /** @private */
-  settle() {
+  scrollToEnd() {
     if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.toEnd.hidden = this.following;
   }
@@ -140,16 +142,4 @@ export class View {
 function setTime(paragraph, start) {
   const time = paragraph.previousElementSibling;
   if (time !== null && time.textContent !== timeText(start)) time.textContent = timeText(start);
-}
-
-/**
- * @param {number} seconds
- * @returns {string} m:ss, or h:mm:ss
- */
-export function timeText(seconds) {
-  const whole = Math.floor(seconds);
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor(whole / 60) % 60;
-  const rest = String(whole % 60).padStart(2, "0");
-  return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
