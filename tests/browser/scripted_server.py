@@ -1,7 +1,7 @@
 """A server without a model for the page's tests: it speaks docs/protocol.md and "recognises" a script.
 
-The real server has its own browser test. This one brings about what is hard to bring about there: a full server, one
-that is lost in the middle of a sentence, one that drains, one that is not there yet.
+The real server has browser tests of its own. This one produces what is hard to produce there: a full server, a
+connection that is lost in the middle of a sentence, a draining worker, a model that is still loading.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ SECURITY_POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one connection meets."""
+    """How the server treats one connection."""
 
     error: tuple[str, int] | None = None
-    """An error's code and the close code, said instead of ``ready``."""
+    """An error code and a close code, sent instead of ``ready``."""
     lose_at_s: float | None = None
-    """The connection is cut, without a close frame, when so many seconds of the stream have come."""
+    """Position in the stream at which the connection is cut, without a close frame."""
     drain_at_s: float | None = None
-    """The worker drains there: it commits what it has, then closes with 1012."""
+    """Position in the stream at which the worker drains: it commits what it has, then closes with 1012."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What one connection was told."""
+    """What one connection sent."""
 
     start: dict[str, Any] = field(default_factory=dict)
     received: int = 0
@@ -52,10 +52,10 @@ class Record:
 
 
 class ScriptedServer:
-    """Serves the page and a stream on 127.0.0.1, in a thread of its own; use it as a context.
+    """Serves the page and streams on 127.0.0.1, in a thread of its own; use it as a context.
 
-    ``words`` are what every stream says, each a text and when it ends. The n-th connection gets the n-th of ``visits``,
-    later ones the last.
+    ``words`` is what every stream "hears": texts, and when each ends. The n-th connection gets the n-th of ``visits``,
+    later connections the last one. A test may replace ``visits`` while the server runs.
     """
 
     def __init__(self, words: Sequence[tuple[str, float]], visits: Sequence[Visit] = (Visit(),), *, port: int = 0):
@@ -64,9 +64,9 @@ class ScriptedServer:
         self.port = port
         self.records: list[Record] = []
         self.loading = False
-        """The model is not there yet: no WebSocket is let in, ``/ready`` says so."""
+        """The model is not loaded yet: no WebSocket is accepted, and ``/ready`` says why."""
         self.key = ""
-        """Asked for with every WebSocket, as subprotocol after "token"."""
+        """Required of every WebSocket, as subprotocol after "token", and of a GET of its address. Empty: none."""
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -113,7 +113,7 @@ class ScriptedServer:
         if path == "/ws":
             if self.loading:
                 return _response(HTTPStatus.SERVICE_UNAVAILABLE, b'{"code": "model_unavailable"}', "application/json")
-            if self.key and f"token, {self.key}" != request.headers.get("Sec-WebSocket-Protocol"):
+            if self.key and not self._has_key(request):
                 return _response(HTTPStatus.UNAUTHORIZED, b'{"code": "unauthorized"}', "application/json")
             return None
         if path == "/ready":
@@ -124,6 +124,10 @@ class ScriptedServer:
         if not file.is_relative_to(WEB) or not file.is_file():
             return _response(HTTPStatus.NOT_FOUND, b"", "text/plain")
         return _response(HTTPStatus.OK, file.read_bytes(), mimetypes.guess_type(file.name)[0] or "text/plain")
+
+    def _has_key(self, request: Request) -> bool:
+        protocols = request.headers.get("Sec-WebSocket-Protocol", "").split(", ")
+        return request.headers.get("Authorization") == f"Bearer {self.key}" or protocols == ["token", self.key]
 
     async def _converse(self, connection: ServerConnection) -> None:
         visit = self.visits[min(len(self.records), len(self.visits) - 1)]
@@ -145,18 +149,18 @@ class _Stream:
         self._words = words
         self._seq = 0
         self._position = 0
-        """Samples of the stream that this side knows of."""
+        """Samples of the stream so far."""
         self._committed = 0
-        """Words that are."""
+        """Number of committed words."""
         self._partial = ""
-        self._told_s = 0.0
+        self._progress_s = 0.0
         self._spoke = False
 
     async def run(self) -> None:
         self._record.start = json.loads(await self._connection.recv())
         if self._visit.error is not None:
             code, close_code = self._visit.error
-            await self._say("error", code=code, message="as the script says", session="scripted")
+            await self._send("error", code=code, message="from the script", session="scripted")
             await self._connection.close(close_code)
             return
         resume = self._record.start.get("resume")
@@ -165,7 +169,7 @@ class _Stream:
             known = [word["end"] for word in resume["words"]]
             settled_s = max([self._position / RATE, *known])
             self._committed = sum(end_s <= settled_s + 0.001 for _, end_s in self._words)
-        await self._say(
+        await self._send(
             "ready",
             session="scripted",
             protocol=1,
@@ -189,18 +193,20 @@ class _Stream:
         now_s = self._position / RATE
         if not self._spoke and self._words and now_s > self._words[0][1] - 0.5:
             self._spoke = True
-            await self._say("speech_started", at=max(0.0, self._words[0][1] - 0.5))
+            await self._send("speech_started", at=max(0.0, self._words[0][1] - 0.5))
         await self._commit([word for word in self._open() if word[1] <= now_s - COMMIT_DELAY_S])
         partial = "".join(text for text, end_s in self._open() if end_s <= now_s - PARTIAL_DELAY_S)
         if partial != self._partial:
             self._partial = partial
             end_s = max((end_s for _, end_s in self._open() if end_s <= now_s), default=now_s)
-            await self._say("partial", text=partial, start=self._start_s(self._committed), end=end_s)
-        if now_s - self._told_s >= 1:
-            self._told_s = now_s
+            await self._send("partial", text=partial, start=self._start_s(self._committed), end=end_s)
+        if now_s - self._progress_s >= 1:
+            self._progress_s = now_s
             settled_s = min(now_s, self._start_s(self._committed))
             lag_s = round(now_s - settled_s, 3) if self._open() else 0.0
-            await self._say("progress", received_s=now_s, settled_s=settled_s, lag_s=lag_s, kept_from=self._kept_from())
+            await self._send(
+                "progress", received_s=now_s, settled_s=settled_s, lag_s=lag_s, kept_from=self._kept_from()
+            )
 
     async def _leave(self) -> bool:
         now_s = self._position / RATE
@@ -208,9 +214,9 @@ class _Stream:
             self._connection.transport.abort()
             return True
         if self._visit.drain_at_s is not None and now_s >= self._visit.drain_at_s:
-            await self._say("draining")
+            await self._send("draining")
             await self._commit([word for word in self._open() if word[1] <= now_s])
-            await self._say("error", code="shutting_down", message="as the script says", session="scripted")
+            await self._send("error", code="shutting_down", message="from the script", session="scripted")
             await self._connection.close(1012)
             return True
         return False
@@ -219,7 +225,7 @@ class _Stream:
         self._record.stopped = True
         now_s = self._position / RATE
         await self._commit([word for word in self._open() if word[1] <= now_s])
-        await self._say("done", audio_s=now_s, speech_s=now_s, words=self._committed, utterances=1, gap_s=0.0)
+        await self._send("done", audio_s=now_s, speech_s=now_s, words=self._committed, utterances=1, gap_s=0.0)
         await self._connection.close(1000)
 
     async def _commit(self, words: Sequence[tuple[str, float]]) -> None:
@@ -232,7 +238,7 @@ class _Stream:
             timed.append({"text": text.strip(), "start": start, "end": end_s, "probability": 0.9})
             self._committed += 1
         self._partial = ""
-        await self._say(
+        await self._send(
             "committed",
             text="".join(text for text, _ in words),
             words=timed,
@@ -245,17 +251,17 @@ class _Stream:
         return self._words[self._committed :]
 
     def _start_s(self, index: int) -> float:
-        """When a word begins: where the one before it ended, or shortly before it ends itself."""
+        """When a word begins: at the end of the word before it, but at most 0.8 s before its own end."""
         if index >= len(self._words):
             return self._position / RATE
         before_s = self._words[index - 1][1] if index > 0 else 0.0
         return round(max(before_s, self._words[index][1] - 0.8), 3)
 
     def _kept_from(self) -> int:
-        """A second before the first word that is not committed, as a model that wants some context would say."""
+        """A second before the first word that is not committed, as for a model that needs some context."""
         return max(0, int((min(self._position / RATE, self._start_s(self._committed)) - 1.0) * RATE))
 
-    async def _say(self, kind: str, **fields: object) -> None:
+    async def _send(self, kind: str, **fields: object) -> None:
         await self._connection.send(json.dumps({"type": kind, "seq": self._seq, **fields}, ensure_ascii=False))
         self._seq += 1
 

@@ -53,7 +53,7 @@ describe("texts", () => {
 
   it("exist for every key that the page uses", () => {
     const pages = read("whisperlivekit/web/index.html") + read("whisperlivekit/web/status.html");
-    const used = [...pages.matchAll(/data-i18n(?:-label|-title)?="([^"]+)"/g)].map((match) => match[1]);
+    const used = [...pages.matchAll(/data-i18n(?:-label|-title|-placeholder)?="([^"]+)"/g)].map((match) => match[1]);
     const modules = ["app", "choices", "screen", "status-page"].map((name) => read(`whisperlivekit/web/${name}.js`)).join("\n");
     const coded = [...modules.matchAll(/translator\.text\("([\w.]+)"/g)].map((match) => match[1]);
     assert.ok(used.length > 10 && coded.length > 10);

@@ -12,7 +12,7 @@ export function setText(element, text) {
 
 /**
  * Writes the texts of all elements that name one: as content (`data-i18n`), as name (`data-i18n-label`), as tooltip
- * (`data-i18n-title`).
+ * (`data-i18n-title`), as placeholder (`data-i18n-placeholder`).
  *
  * @param {import("./i18n.js").Translator} translator
  */
@@ -26,5 +26,8 @@ export function translateDocument(translator) {
   }
   for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-i18n-title]"))) {
     element.title = translator.text(element.dataset.i18nTitle ?? "");
+  }
+  for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-i18n-placeholder]"))) {
+    input.placeholder = translator.text(input.dataset.i18nPlaceholder ?? "");
   }
 }

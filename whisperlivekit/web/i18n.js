@@ -60,7 +60,7 @@ export const TEXTS = {
     "state.speaking": "Слышу речь",
     "state.paused": "Система приостановила звук",
     "state.reconnecting": "Связь потеряна, подключаюсь снова…",
-    "state.retrying": "Нет связи, запись продолжается",
+    "state.retrying": "Нет связи, запись идёт",
     "state.loading": "Модель загружается…",
     "state.full": "Сервер занят, жду места…",
     "state.stopping": "Распознаю последние слова…",
