@@ -541,6 +541,19 @@ def test_status_says_how_the_server_is(open_page: Open) -> None:
     expect(verdict).to_have_text("The server does not answer.")
 
 
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_status_is_readable_on_every_width(open_page: Open, width: int) -> None:
+    """Nothing of the status page is cut off, and no value is squeezed into a column of single letters."""
+    with scripted_server(gunicorn_workers=1) as server:
+        page = open_page(f"{server.url}/status", width=width)
+        expect(page.locator("#facts dd").first).to_be_visible()
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        for value in page.locator("#facts dd").all():
+            box = value.bounding_box()
+            assert box is not None
+            assert box["width"] >= 120
+
+
 def test_status_asks_for_a_key_where_one_is_needed(open_page: Open) -> None:
     """With keys set, the status page asks for one, says if it is wrong, and shows everything with the right one."""
     with scripted_server(api_keys="0123456789abcdef", gunicorn_workers=1) as server:
