@@ -366,7 +366,7 @@ def test_key_is_asked_for_before_anybody_speaks(open_page: Open) -> None:
     with ScriptedServer([("раз", 1.0)]) as server:
         server.key = "0123456789abcdef"
         page = open_page(server.url)
-        notice, key = page.locator("#notice"), page.get_by_label("Ключ доступа", exact=True).locator("visible=true")
+        notice, key = page.locator("#notice"), page.locator("#key")
         expect(notice).to_contain_text("Нужен ключ доступа")
         key.fill("ключ")
         key.press("Enter")
