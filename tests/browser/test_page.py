@@ -414,7 +414,8 @@ def test_key_in_a_link_works(open_page: Open) -> None:
         page.get_by_role("button", name="Начать").click()
         expect(page.locator("#state")).to_have_text(re.compile("Слушаю|Слышу речь"))
         page.get_by_role("button", name="Остановить").click()
-        expect(page.locator("#state")).to_have_text("Запись закончена")
+        expect(page.locator("#dock")).to_have_attribute("data-phase", "idle")
+        expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_denied_microphone_is_explained(launch: Callable[..., Browser]) -> None:
