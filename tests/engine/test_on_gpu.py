@@ -62,7 +62,7 @@ def test_a_batch_gives_what_each_gives_alone(
         )
         for number in range(MAX_BATCH["cuda"])
     ]
-    assert all(len(model._tokens(request, "ru").prefix) > MIN_PARALLEL for request in requests)
+    assert all(len(model._tokenizers.request(request, "ru").forced) > MIN_PARALLEL for request in requests)
     together = model.decode(requests)
     assert [words(found) for found in together] == [words(model.decode([request])[0]) for request in requests]
     assert words(together[0]) == WORDS[3:]

@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import soundfile
 from tests.conftest import ROOT
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.engine import whisper
-from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model, folder_for_copy
+from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
 PREFIX = " Извините, но голосовой"
@@ -117,42 +114,9 @@ def test_without_a_place_for_the_copy_the_model_works(
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
     phrase, _ = soundfile.read(ROOT / "tests/data/phrase_3s.flac", dtype="float32")
     model = WhisperModel(EngineConfig(base_model, "cpu"))
     assert "No space left" in caplog.text
     (hypothesis,) = model.decode([DecodeRequest(1, np.asarray(phrase, np.float32), 0, "ru", prefix=PREFIX)])
     assert "".join(word.text for word in hypothesis.words) == " ящик абонента переполнен."
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the next one that loads a model; a folder that somebody still writes to is left alone."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code = (
-        "import os, signal, sys, tempfile\n"
-        "from whisperlivekit.engine.second_ids import folder_for_copy\n"
-        f"tempfile.tempdir = {str(tmp_path)!r}\n"
-        "with folder_for_copy() as folder:\n"
-        "    (folder / 'model.bin').touch()\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
-    [left] = tmp_path.rglob("model.bin")
-    with folder_for_copy() as first:
-        (first / "model.bin").touch()
-        assert not left.parent.exists()
-        with folder_for_copy() as second:
-            assert (first / "model.bin").exists()
-            assert second.is_dir()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_workers_that_start_together_do_not_harm_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One may take the other's lock for one that was left, in the moment before it is held."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with folder_for_copy() as folder:
-        folder.with_suffix(".lock").unlink()
-        (folder / "model.bin").touch()
-        with folder_for_copy():
-            assert (folder / "model.bin").exists()
-    assert list(tmp_path.iterdir()) == []

@@ -1,93 +1,19 @@
 """Whisper on CTranslate2: the parts that are pure, and the real model where only it can tell."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.conftest import ROOT
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.core.units import SAMPLE_RATE
-from whisperlivekit.engine.whisper import (
-    MAX_LOOP_TOKENS,
-    MIN_LOOP_REPEATS,
-    SHORTEST,
-    EngineConfig,
-    WhisperModel,
-    cut_loop,
-)
-
-tokens = st.integers(0, 5)
-"""Few different ones, so that repetitions happen."""
-
-
-# ---- loops
-
-
-@given(st.lists(st.integers(), unique=True), st.lists(st.integers(), unique=True, min_size=1, max_size=8))
-def test_what_is_said_twice_stays(before: list[int], unit: list[int]) -> None:
-    """People do repeat themselves."""
-    ids = [token for token in before if token not in unit] + unit * (MIN_LOOP_REPEATS - 1)
-    assert cut_loop(ids) == ids
-
-
-@given(
-    st.lists(st.integers(), unique=True),
-    st.lists(st.integers(), unique=True, min_size=1, max_size=MAX_LOOP_TOKENS),
-    st.integers(MIN_LOOP_REPEATS, 30),
-)
-def test_a_loop_is_cut_to_its_first_copy(before: list[int], unit: list[int], repeats: int) -> None:
-    """However often the decoder repeats itself, it is said once."""
-    before = [token for token in before if token not in unit]
-    assert cut_loop(before + unit * repeats) == before + unit
-
-
-@given(
-    st.lists(st.integers(), unique=True, min_size=2, max_size=MAX_LOOP_TOKENS),
-    st.integers(MIN_LOOP_REPEATS, 30),
-    st.data(),
-)
-def test_a_loop_that_the_budget_cut_in_the_middle_is_cut_too(
-    unit: list[int], repeats: int, data: st.DataObject
-) -> None:
-    """What is left has no three copies of anything."""
-    part = unit[: data.draw(st.integers(1, len(unit) - 1))]
-    kept = cut_loop(unit * repeats + part)
-    assert kept == part + unit[len(part) :] + part
-
-
-@given(st.lists(tokens, max_size=80))
-def test_a_cut_only_takes_from_the_end(ids: list[int]) -> None:
-    """Whatever the decoder says: what is kept is its beginning, and not nothing."""
-    kept = cut_loop(ids)
-    assert kept == ids[: len(kept)]
-    assert bool(kept) == bool(ids)
-
-
-@given(st.lists(tokens, max_size=80))
-def test_what_is_cut_is_copies_of_what_is_kept(ids: list[int]) -> None:
-    """No word is lost that was said once."""
-    kept = cut_loop(ids)
-    lost = ids[len(kept) :]
-    if lost:
-        lengths = [
-            n for n in range(1, MAX_LOOP_TOKENS + 1) if len(lost) % n == 0 and lost == kept[-n:] * (len(lost) // n)
-        ]
-        assert any(len(lost) // length >= MIN_LOOP_REPEATS - 1 for length in lengths)
-
-
-@given(st.lists(tokens, max_size=30))
-def test_long_runs_are_not_taken_for_loops_where_they_end(ids: list[int]) -> None:
-    """A repetition in the middle is not the decoder's: it found its way out."""
-    assert cut_loop([7, 7, 7, 7, 8, *(token + 10 for token in ids)])[:5] == [7, 7, 7, 7, 8]
-
-
-# ---- the real model
+from whisperlivekit.engine import whisper
+from whisperlivekit.engine.whisper import SHORTEST, EngineConfig, WhisperModel
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +57,8 @@ def test_nothing_is_heard_in_next_to_nothing(model: WhisperModel, phrase: NDArra
     """In an empty window the decoder would hear a subtitle's editor; its neighbours in the batch are not harmed."""
     short = DecodeRequest(1, phrase[:samples], 0, None, prefix=" раз", final=True)
     assert model.decode([short])[0].words == ()
-    (nothing, something) = model.decode([short, DecodeRequest(2, phrase, 0, "ru")])
+    known = replace(short, language="ru")
+    (nothing, something) = model.decode([known, DecodeRequest(2, phrase, 0, "ru", final=True)])
     assert nothing.words == ()
     assert len(something.words) == 6
 
@@ -141,7 +68,7 @@ def test_an_endless_prompt_and_prefix_are_survived(model: WhisperModel, phrase: 
     """A client decides both: neither may take the model down, or a neighbour's words."""
     prompt = DecodeRequest(1, phrase, 0, "ru", prompt="Голосовая почта. " * 100, hotwords=("Кеннеди",) * 100)
     prefix = DecodeRequest(2, phrase, 0, "ru", prefix=" слово" * 300)
-    hypotheses = model.decode([prompt, prefix, DecodeRequest(3, phrase, 0, "ru")])
+    hypotheses = model.decode([prompt]) + model.decode([prefix, DecodeRequest(3, phrase, 0, "ru")])
     assert [hypothesis.request_id for hypothesis in hypotheses] == [1, 2, 3]
     for hypothesis in (hypotheses[0], hypotheses[2]):
         assert hypothesis.words[-1].text.startswith(" переполнен")
@@ -163,7 +90,8 @@ def test_task_tokens_in_a_client_s_text_are_no_text(
             DecodeRequest(4, phrase, 0, "ru", prefix=f"{task}{long}{task}", final=final),
             DecodeRequest(5, phrase, 0, "ru", context_text=task, final=final),
         ]
-        for request, hypothesis in zip(requests, model.decode(requests), strict=True):
+        for request in requests:
+            (hypothesis,) = model.decode([request])
             assert "".join(word.text for word in hypothesis.words) == said.removeprefix(long if request.id == 4 else "")
 
 
@@ -191,3 +119,39 @@ def test_a_gpu_s_numbers_are_read(model: WhisperModel, phrase: NDArray[np.float3
     half = model.lane()
     half._model = Half()
     np.testing.assert_allclose(half._encode_bare(phrase, 0.0), model._encode_bare(phrase, 0.0), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("call", ["generate", "align", "detect_language"])
+def test_no_window_is_encoded_twice(
+    model: WhisperModel, phrase: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """CTranslate2 takes an input whose second dimension equals the number of mel bands for features, and encodes it. A
+    window of 80 encoder frames, 128 with large-v3, must not reach it. With less silence a window of 1 s has 80 frames.
+    """
+    monkeypatch.setattr(whisper, "PADDING_S", 0.1)
+    shapes: dict[str, list[int]] = {"generate": [], "align": [], "detect_language": []}
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            def spied(encoded: Any, *arguments: Any, **options: Any) -> Any:
+                shapes[name].append(encoded.shape[1])
+                return getattr(model._model, name)(encoded, *arguments, **options)
+
+            return spied if name in shapes else getattr(model._model, name)
+
+    lane = model.lane()
+    lane._model = Spy()
+    for tail in range(23, 28):
+        monkeypatch.setattr(whisper, "TAIL_FRAMES", tail)
+        lane.decode([DecodeRequest(1, phrase[8_000:24_000], 0, None)])
+    assert shapes[call] == [78, 79, 81, 81, 82]
+
+
+@pytest.mark.model
+def test_the_windows_of_a_model_with_128_mel_bands(model: WhisperModel) -> None:
+    """With large-v3, windows of 0.56 s have as many encoder frames as mel bands: they get one frame of silence more."""
+    lane = model.lane()
+    lane._n_mels = 128
+    lengths = [lane._encode([np.zeros(samples, np.float32)]).shape[1] for samples in (8_959, 8_960, 9_279, 9_280)]
+    assert lengths == [127, 129, 129, 129]

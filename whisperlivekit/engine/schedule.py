@@ -1,4 +1,4 @@
-"""Which of the waiting requests go through the model next: pure."""
+"""Chooses which waiting requests form the next batch. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from whisperlivekit.core.hypothesis import DecodeRequest
 
 PATIENCE = 50
-"""Requests that may come after a file's before it counts like a live one. At full load, with some six decodes a second,
-a file is decoded every eight seconds or so: slow, but not for ever."""
+"""Later requests that may be served before a file's request; after that it counts like a live one. At full load, with
+about six decodes a second, a file gets a decode every eight seconds or so: slow, but it does not starve."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,14 +18,21 @@ class Waiting:
     arrival: int
 
 
+def may_share_batch(one: DecodeRequest, other: DecodeRequest) -> bool:
+    """Whether the model can decode both with one call.
+
+    CTranslate2 takes one beam width and one prompt length for a whole batch. Language, prompt and hotwords make up the
+    prompt, and equal texts have equally many tokens, so no text has to be tokenised to know this. A request whose
+    language must be detected is decoded alone.
+    """
+    return one.language is not None and _shared_options(one) == _shared_options(other)
+
+
 def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
-    """Up to ``max_batch`` requests: live speech before files, then finals, then the oldest.
+    """Up to ``max_batch`` requests that share a batch: live speech before files, then finals, then the oldest.
 
-    The batch is of one kind, which the model decodes in one go: a batch of two kinds would take two, and nobody would
-    have an answer before the end of both.
-
-    No request starves. A session has at most one request waiting, so the finals that can pass a partial are bounded by
-    the number of sessions; a file's request waits for up to ``PATIENCE`` others.
+    No request starves. A session has at most one request waiting, so the number of finals that can overtake a partial
+    is bounded by the number of sessions. A file's request is overtaken by at most ``PATIENCE`` later requests.
     """
     if not waiting:
         return []
@@ -35,16 +42,22 @@ def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
         overdue = newest - entry.arrival >= PATIENCE
         return not (entry.request.realtime or overdue), not (entry.request.final or overdue), entry.arrival
 
-    ordered = sorted(waiting, key=order)
-    first = _kind(ordered[0].request)
-    return [entry for entry in ordered if _kind(entry.request) == first][:max_batch]
+    first, *others = sorted(waiting, key=order)
+    return [first, *(entry for entry in others if _belong_together(first.request, entry.request))][:max_batch]
 
 
-def _kind(request: DecodeRequest) -> tuple[object, ...]:
-    """What requests of one batch have in common.
+def _belong_together(one: DecodeRequest, other: DecodeRequest) -> bool:
+    """Whether the requests share a batch and lose nothing by it.
 
-    Options of the model are shared by a batch, and prompts must be of one length, for which their letters have to do
-    here. A file's windows are long: live speech must not wait for them.
+    The windows of files are long, and live speech must not wait for them. Forced text is read in one pass only when
+    every request of the batch has some.
     """
-    earlier = len(request.prompt) + sum(map(len, request.hotwords))
-    return request.realtime, request.final, request.language, earlier
+    return may_share_batch(one, other) and one.realtime == other.realtime and _has_forced(one) == _has_forced(other)
+
+
+def _shared_options(request: DecodeRequest) -> tuple[object, ...]:
+    return request.final, request.language, request.prompt, request.hotwords
+
+
+def _has_forced(request: DecodeRequest) -> bool:
+    return bool(request.context_text or request.prefix)

@@ -1,36 +1,31 @@
 """Gives every text token a second id, so that CTranslate2 reads a forced prefix in one pass.
 
 CTranslate2's ``generate`` runs a prompt in one parallel pass, but only as far as its ids lie between those of
-``<|startoftranscript|>`` and ``<|notimestamps|>``. Text lies below: each token of a forced prefix costs a whole step,
-output layer included, and the prefix of a live window is longer than what is new in it. So the model is loaded from a
-copy whose embeddings have the rows of all text tokens once more, in that range. The output layer has the first ids
-only: what is generated is numbered as ever.
+``<|startoftranscript|>`` and ``<|notimestamps|>``. The ids of text tokens are smaller, so each token of a forced prefix
+costs a whole decoder step, output layer included, and the prefix of a live window is longer than its new text. For this
+reason the model is loaded from a copy whose embedding table repeats the rows of all text tokens in that range. The
+output layer keeps the first ids only, so generated tokens have their usual ids.
 """
 
-import fcntl
 import json
 import mmap
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 FORMAT = 6
-"""The version of model.bin that is understood. Source: CTranslate2 3 and 4, ``specs/model_spec.py``."""
+"""The version of model.bin that this module can read. Source: CTranslate2 3 and 4, ``specs/model_spec.py``."""
 
 EMBEDDINGS = "decoder/embeddings/"
 PROJECTION = "decoder/projection/"
-_PREFIX = "whisperlivekit-model-"
-
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 
 
 class UnknownFormat(Exception):
-    """The model's files are not what this module knows how to copy."""
+    """The model's files have a format that this module cannot copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class SecondIds:
     first: int
     """The second id of text token 0."""
     no_timestamps: int
-    """The id of ``<|notimestamps|>``, which is the last."""
+    """The id of ``<|notimestamps|>``, which is the last id."""
 
     def of(self, tokens: list[int]) -> list[int]:
         """The second ids of text tokens."""
@@ -53,42 +48,15 @@ class _Variable:
     shape: tuple[int, ...]
     type: int
     data: list[memoryview]
-    """Its bytes, in pieces."""
-
-
-@contextmanager
-def folder_for_copy() -> Iterator[Path]:
-    """An empty temporary folder for as long as the context lasts.
-
-    Those of processes that were killed meanwhile, which nobody else would remove, are removed first: each is as large
-    as a model.
-
-    Raises:
-        OSError: there is no place for it.
-    """
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*.lock"):
-        with suppress(OSError), left.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
-            left.unlink()
-    # Its own removal would fail where a sibling that starts at the same moment took the file for one that was left.
-    with tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=".lock", delete=False) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = Path(lock.name).with_suffix("")
-        try:
-            folder.mkdir(mode=0o700)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(lock.name).unlink(missing_ok=True)
+    """The tensor's bytes, in pieces."""
 
 
 def copy_model(source: Path, target: Path) -> SecondIds:
     """Write the model in the folder ``source`` into the empty folder ``target``, with second ids.
 
     Raises:
-        UnknownFormat: it is of a kind that cannot be copied so.
-        OSError: of reading or writing.
+        UnknownFormat: the model's files have another format.
+        OSError: reading or writing failed.
     """
     name, tokens = _read_vocabulary(source)
     rows = len(tokens)
@@ -139,7 +107,7 @@ def _copy_weights(file: memoryview, out: BinaryIO, rows: int, text: int, no_time
         variables = [reader.variable() for _ in range(reader.number("I"))]
         aliases = [(reader.string(), reader.string()) for _ in range(reader.number("I"))]
         by_name = {variable.name: variable for variable in variables}
-        # The output layer shares the embeddings in the file: from here on it has its own.
+        # The output layer shares the embedding table in the file. In the copy it has a table of its own.
         for alias, name in aliases:
             if alias.startswith(PROJECTION) and name.startswith(EMBEDDINGS):
                 shared = by_name[name]
@@ -165,13 +133,13 @@ def _copy_weights(file: memoryview, out: BinaryIO, rows: int, text: int, no_time
         for alias, name in aliases:
             out.write(_string(alias) + _string(name))
     except (struct.error, UnicodeDecodeError, KeyError) as error:
-        raise UnknownFormat(f"model.bin is not as expected: {error!r}") from error
+        raise UnknownFormat(f"model.bin cannot be read: {error!r}") from error
     finally:
         reader.release()
 
 
 class _Reader:
-    """Reads the numbers, strings and tensors of a model.bin, one after the other."""
+    """Reads the numbers, strings and tensors of a model.bin in order."""
 
     def __init__(self, file: memoryview) -> None:
         self._file = file
@@ -184,7 +152,7 @@ class _Reader:
         return int(value)
 
     def string(self) -> str:
-        """Its length with the final zero byte in front."""
+        """A string is stored as its length, which counts the final zero byte, then its bytes."""
         content = bytes(self._bytes(self.number("H")))
         return content.removesuffix(b"\0").decode()
 
@@ -196,7 +164,7 @@ class _Reader:
         return _Variable(name, shape, kind, [data])
 
     def release(self) -> None:
-        """A mapped file can only be closed when nobody looks at it any more."""
+        """Release all views: a mapped file cannot be closed while there are views of it."""
         for view in self._views:
             view.release()
 

@@ -1,0 +1,80 @@
+"""Turns a request's texts into token ids: the prompt, and the text that the decoder is forced to begin with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from whisperlivekit.core.hypothesis import DecodeRequest
+from whisperlivekit.core.units import SAMPLE_RATE
+
+MAX_PROMPT_TOKENS = 100
+"""Tokens of prompt text. Source: Whisper allows 223. Live windows are short, and longer prompts started loops."""
+
+TOKENS = 4
+TOKENS_PER_SECOND = 9
+"""Budget of new tokens: fast Russian speech has 6 to 7 a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTokens:
+    """The token ids of one request."""
+
+    prompt: list[int]
+    """Everything up to and including ``<|notimestamps|>``."""
+    forced: list[int]
+    """The text of the request's context, then its prefix. The hypothesis continues them."""
+    budget: int
+    """New tokens that the request's audio can hold."""
+
+
+class Tokenizers:
+    """Whisper's tokenizer for every language. Not thread-safe: each lane has its own."""
+
+    def __init__(self, path: Path, *, multilingual: bool) -> None:
+        """Read the model's tokenizer.json.
+
+        Raises:
+            Exception: what the library tokenizers raises for a missing or broken file.
+        """
+        # Imported here: faster_whisper imports CTranslate2, which must not be loaded before the fork.
+        from faster_whisper.tokenizer import Tokenizer
+        from tokenizers import Tokenizer as TokenizerFile
+
+        self._file: Any = TokenizerFile.from_file(str(path))
+        self._new = Tokenizer
+        self._multilingual = multilingual
+        self._by_language: dict[str, Any] = {}
+        self.end_of_text = cast(int, self._file.token_to_id("<|endoftext|>"))
+        """Ids below this one are text, ids from this one on are task tokens and timestamps."""
+
+    def lane(self) -> "Tokenizers":
+        """The same tokenizers for another thread."""
+        other = object.__new__(Tokenizers)
+        other.__dict__ = {**self.__dict__, "_by_language": {}}
+        return other
+
+    def language(self, code: str) -> Any:
+        """faster-whisper's tokenizer for a language."""
+        if code not in self._by_language:
+            self._by_language[code] = self._new(self._file, self._multilingual, "transcribe", code)
+        return self._by_language[code]
+
+    def request(self, request: DecodeRequest, language: str, no_timestamps: int | None = None) -> RequestTokens:
+        """The token ids of a request; ``no_timestamps`` replaces the vocabulary's id of ``<|notimestamps|>``."""
+        tokenizer = self.language(language)
+        earlier = ", ".join(request.hotwords)
+        earlier = f"{earlier}. {request.prompt}" if earlier and request.prompt else earlier or request.prompt
+        prompt: list[int] = []
+        if earlier:
+            prompt = [tokenizer.sot_prev, *self._text(tokenizer, " " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
+        end = int(tokenizer.no_timestamps) if no_timestamps is None else no_timestamps
+        return RequestTokens(
+            prompt=[*prompt, *tokenizer.sot_sequence, end],
+            forced=self._text(tokenizer, request.context_text) + self._text(tokenizer, request.prefix),
+            budget=TOKENS + round(TOKENS_PER_SECOND * len(request.samples) / SAMPLE_RATE),
+        )
+
+    def _text(self, tokenizer: Any, text: str) -> list[int]:
+        # A client's text may contain "<|startoftranscript|>". A task token in the place of text makes CTranslate2 write
+        # outside its memory.
+        return [id_ for id_ in tokenizer.encode(text) if id_ < self.end_of_text] if text else []
