@@ -1,13 +1,15 @@
 """Any media file -> float32 mono 16 kHz, in pieces, so that hours of audio need no more memory than seconds.
 
-libsndfile (through soundfile) reads what it knows: wav, flac, ogg, mp3. FFmpeg's libraries (through PyAV) read the
-rest: m4a, mp4, webm, ... Both are imported on first use: a worker that only serves live streams never loads them.
+FFmpeg's libraries decode (through PyAV), soxr resamples as it does for live streams: to 71 dB of the best quality,
+where FFmpeg's own resampler has 41 dB. PyAV is imported on first use: a worker that serves only live streams never
+needs it.
 """
 
 import io
 from collections.abc import Generator, Iterator
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,149 +18,112 @@ from whisperlivekit.audio.pcm import SAMPLE_RATES
 from whisperlivekit.audio.resample import Resampler
 from whisperlivekit.errors import BadAudio
 
-BLOCK_S = 0.5
-"""Seconds of audio in a piece, about."""
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
 
-_FFMPEG_FORMATS = (
+PIECE_S = 0.5
+"""Seconds of audio in a piece; the last one is shorter."""
+
+_FORMATS = (
     "mov,matroska,ogg,mp3,wav,flac,aac,ac3,eac3,amr,amrnb,amrwb,asf,avi,mpegts,mpeg,flv,caf,aiff,au,w64,wv,ape,g722,gsm"
 )
-"""Containers that hold their own audio. Playlists (hls, concat, dash, ...) are left out: an uploaded one would make
-the server open whatever file or address it names."""
+"""FFmpeg's containers that hold their own audio. Playlists (hls, concat, dash, ...) are not allowed: an uploaded one
+would make the server open any file or address that it names."""
+
+_BROKEN = (ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
+"""What PyAV may raise for a broken file besides FFmpeg's errors: its own checks use Python's exceptions. Among 8000
+damaged files of 22 formats none did, but an exception that escapes would count as a fault of the server."""
 
 
 def decode(source: Path | bytes | BinaryIO) -> Generator[NDArray[np.float32], None, None]:
     """The audio of a media file: pieces of float32[n], mono 16 kHz, in [-1, 1]; the first audio track of several.
 
-    Packets that cannot be decoded are left out, as players do.
+    Packets that cannot be decoded are left out, as players do. A file that is cut off gives what is there.
 
     Raises:
-        BadAudio: the file is no media file, is damaged from its beginning, or has no audio.
+        BadAudio: the file is not a media file, is damaged from its beginning, or has no audio.
+        OSError: ``source`` is a path that cannot be opened.
     """
-    stream: BinaryIO
     if isinstance(source, Path):
-        with source.open("rb") as stream:
-            yield from decode(stream)
+        with source.open("rb") as file:
+            yield from decode(file)
         return
-    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
     if not stream.seek(0, io.SEEK_END):
         raise BadAudio("the file is empty, expected audio")
     stream.seek(0)
-    pieces = _soundfile_pieces(stream)
+    import av
+
+    audible = False
     try:
-        first = next(pieces, None)
-    except _NotForSoundfile:
-        stream.seek(0)
-        pieces = _ffmpeg_pieces(stream)
-        first = next(pieces, None)
-    if first is None:
-        raise BadAudio("the file has no audio")
-    yield first
-    yield from pieces
+        with _open(stream) as container:
+            for piece in _resampled(_frames(container)):
+                if len(piece):
+                    audible = True
+                    yield piece
+    except (av.FFmpegError, *_BROKEN) as error:
+        raise BadAudio("the file is damaged, expected audio that can be decoded") from error
+    if not audible:
+        raise BadAudio("the file has no audio that can be decoded")
 
 
-class _NotForSoundfile(Exception):
-    """libsndfile does not read this file."""
-
-
-def _soundfile_pieces(stream: BinaryIO) -> Iterator[NDArray[np.float32]]:
-    import soundfile
-
-    try:
-        file = soundfile.SoundFile(stream)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise _NotForSoundfile from error
-    with file:
-        _check_rate(file.samplerate)
-        resampler = Resampler(file.samplerate)
-        frames = int(file.samplerate * BLOCK_S)
-        while True:
-            try:
-                block = file.read(frames, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError:
-                break  # The damaged rest; what came before it has been given.
-            if not len(block):
-                break
-            piece = resampler.feed(_mono(block))
-            if len(piece):
-                yield piece
-        rest = resampler.flush()
-        if len(rest):
-            yield rest
-
-
-def _ffmpeg_pieces(stream: BinaryIO) -> Iterator[NDArray[np.float32]]:
+def _open(stream: BinaryIO) -> "InputContainer":
     import av
 
     try:
-        container = av.open(
+        return av.open(
             stream,
             mode="r",
-            options={"format_whitelist": _FFMPEG_FORMATS, "protocol_whitelist": ""},
+            options={"format_whitelist": _FORMATS, "protocol_whitelist": ""},
             metadata_errors="ignore",
         )
-    except (av.error.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, *_BROKEN) as error:
         raise BadAudio("the file is not a media file that this server can read") from error
-    with container:
-        if not container.streams.audio:
-            raise BadAudio("the file has no audio track")
-        resampler: Resampler | None = None
-        rate = 0
-        waiting: list[NDArray[np.float32]] = []
-        waiting_samples = 0
-        for frame in _frames(container):
-            if resampler is None or frame.sample_rate != rate:
-                # Some broadcasts change their rate on the way.
-                if resampler is not None:
-                    waiting.append(resampler.flush())
-                rate = frame.sample_rate
-                _check_rate(rate)
-                resampler = Resampler(rate)
-            waiting.append(resampler.feed(_mono(_float_frames(frame))))
-            waiting_samples += len(waiting[-1])
-            if waiting_samples >= 16_000 * BLOCK_S:
-                yield np.concatenate(waiting)
-                waiting, waiting_samples = [], 0
-        if resampler is not None:
-            waiting.append(resampler.flush())
-        if waiting:
-            rest = np.concatenate(waiting)
-            if len(rest):
-                yield rest
 
 
-def _frames(container: Any) -> Iterator[Any]:
+def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
+    """The decoded frames of the first audio track."""
     import av
 
+    if not container.streams.audio:
+        raise BadAudio("the file has no audio track")
     packets = container.demux(container.streams.audio[0])
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
+        except (StopIteration, av.FFmpegError):
             return
         try:
             yield from packet.decode()
-        except av.error.FFmpegError:
+        except av.FFmpegError:
             continue
 
 
-def _float_frames(frame: Any) -> NDArray[np.float32]:
-    """A PyAV frame -> float32[frames, channels], in [-1, 1]."""
-    array: NDArray[Any] = frame.to_ndarray()
-    samples: NDArray[Any] = array.T if frame.format.is_planar else array.reshape(-1, len(frame.layout.channels))
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
-    if np.issubdtype(samples.dtype, np.integer):
-        return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
-    return samples.astype(np.float32)
+def _resampled(frames: Iterator["AudioFrame"]) -> Iterator[NDArray[np.float32]]:
+    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz."""
+    from av import AudioResampler
+
+    # Some broadcasts change these on the way.
+    for (rate, _, _), alike in groupby(frames, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)):
+        _check_rate(rate)
+        # It joins small frames too: a frame may hold a single sample. The samples are interleaved ("flt"), because PyAV
+        # reads outside its memory when it gives a frame of 8 or more separate channels to numpy.
+        to_floats, resampler = AudioResampler(format="flt", frame_size=int(rate * PIECE_S)), Resampler(rate)
+        for frame in chain(alike, (None,)):
+            for floats in to_floats.resample(frame):
+                samples = floats.to_ndarray().reshape(-1, floats.layout.nb_channels)
+                yield resampler.feed(_mono(samples))
+        yield resampler.flush()
 
 
-def _mono(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[frames, channels] -> float32[frames]; broken float files may hold anything, a recognizer must not."""
-    mono = np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0).mean(axis=1, dtype=np.float32)
-    return np.asarray(mono, dtype=np.float32)
+def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """float32[n, channels] -> float32[n], in [-1, 1]. A broken file of floats may hold NaN and infinity."""
+    finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+    return np.asarray(finite.mean(axis=1, dtype=np.float32), dtype=np.float32)
 
 
 def _check_rate(rate: int) -> None:
-    # A header may claim anything from 1 to 2^31; a resampler from there needs absurd memory.
+    # A header may claim anything from 1 to 2^31, and resampling from such a rate needs an absurd amount of memory.
     if not 1_000 <= rate <= 4 * SAMPLE_RATES[-1]:
         raise BadAudio(f"the file's sample rate is {rate}, expected 1000 to {4 * SAMPLE_RATES[-1]}")
