@@ -65,18 +65,18 @@ def check_tone(source: bytes | Path, seconds: float = 2.0) -> None:
     ],
 )
 def test_sound_files(kind: str, subtype: str | None, rate: int, channels: int) -> None:
-    """What libsndfile reads, of any rate and channels."""
+    """The formats of sound files, with any sample rate and number of channels."""
     check_tone(sound_file(2.0, rate, channels, kind, subtype))
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "libopus"), ("webm", "libopus")])
 def test_ffmpeg_files(container: str, codec: str) -> None:
-    """What FFmpeg reads: voice messages, recordings of browsers and phones."""
+    """The formats of voice messages and of recordings made by browsers and phones."""
     check_tone(video_file(2.0, container, codec))
 
 
 def test_a_path_and_an_open_file(tmp_path: Path) -> None:
-    """A file on disk or already open, wherever its position is, is the same as its bytes."""
+    """A path and an open file at any position give the same audio as the file's bytes."""
     path = tmp_path / "tone.wav"
     path.write_bytes(sound_file(2.0, 16_000, 1, "WAV"))
     check_tone(path)
@@ -195,7 +195,7 @@ def test_what_is_not_a_number_is_silence() -> None:
     np.testing.assert_array_equal(audio, np.tile(np.array([0, 1, -1, 1], np.float32), 4_000))
 
 
-def test_a_playlist_is_refused(tmp_path: Path) -> None:
+def test_a_playlist_is_an_error(tmp_path: Path) -> None:
     """An uploaded playlist must not make the server open the files or addresses it names."""
     secret = tmp_path / "secret.wav"
     secret.write_bytes(sound_file(1.0, 16_000, 1, "WAV"))
@@ -211,7 +211,7 @@ def test_a_playlist_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_cut_file_gives_what_is_there() -> None:
-    """A recording that was interrupted is read up to there."""
+    """A recording that was interrupted is read as far as it goes."""
     content = sound_file(4.0, 44_100, 1, "FLAC")
     audio = np.concatenate(list(decode(content[: len(content) // 2])))
     assert 16_000 < len(audio) < 3 * 16_000
@@ -222,7 +222,7 @@ def test_a_cut_file_gives_what_is_there() -> None:
     content=st.binary(max_size=300), header=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"ID3"])
 )
 def test_any_bytes_give_audio_or_a_clear_error(header: bytes, content: bytes) -> None:
-    """No file ends in anything but audio or BadAudio."""
+    """Any bytes give audio or BadAudio."""
     try:
         for piece in decode(header + content):
             assert np.isfinite(piece).all()

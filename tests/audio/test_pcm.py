@@ -47,7 +47,7 @@ def test_result_does_not_depend_on_chunks(
     chunks=st.lists(st.binary(max_size=64), max_size=8),
 )
 def test_any_bytes_give_audio_or_a_clear_error(encoding: str, rate: int, channels: int, chunks: list[bytes]) -> None:
-    """Whatever a client announces and sends: audio, or one of the two errors, and nothing else."""
+    """Whatever a client announces and sends gives audio or one of the two errors."""
     try:
         decoder = PcmDecoder(encoding, rate, channels)
     except UnsupportedFormat:
@@ -82,7 +82,7 @@ def test_s16_is_scaled_to_one() -> None:
     ],
 )
 def test_telephone_codes(encoding: str, code: int, expected: int) -> None:
-    """mu-law and A-law decode as G.711 says."""
+    """mu-law and A-law are decoded as in G.711."""
     assert PcmDecoder(encoding).feed(bytes([code]))[0] * 32768 == expected
 
 
@@ -93,8 +93,8 @@ def test_channels_are_mixed_down() -> None:
     np.testing.assert_array_equal(mono, np.array([0.0, 0.5], np.float32))
 
 
-def test_half_a_sample_is_refused_with_both_numbers() -> None:
-    """A frame that is not whole samples says how long it is and what it should be a multiple of."""
+def test_half_a_sample_is_an_error_with_both_numbers() -> None:
+    """The message says how long the chunk is and what its length must be a multiple of."""
     with pytest.raises(BadAudio, match=r"1001 bytes, expected a multiple of 2 \(pcm_s16le\)"):
         PcmDecoder().feed(bytes(1001))
     with pytest.raises(BadAudio, match=r"12 bytes, expected a multiple of 8 \(pcm_f32le, 2 channels\)"):
@@ -102,15 +102,15 @@ def test_half_a_sample_is_refused_with_both_numbers() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_a_number_is_refused(value: float) -> None:
-    """NaN and infinity never reach the filters: the error names the sample."""
+def test_what_is_not_a_number_is_an_error(value: float) -> None:
+    """NaN and infinity never reach the filters, and the error names the sample."""
     chunk = np.array([0.0, value, 0.0], "<f4").tobytes()
     with pytest.raises(BadAudio, match=r"sample 1 of the chunk is .*, expected a finite number"):
         PcmDecoder("pcm_f32le").feed(chunk)
 
 
 def test_huge_floats_are_clipped() -> None:
-    """Two of them must not add up to infinity."""
+    """The sum of two channels must not become infinite."""
     chunk = np.array([3e38, 3e38], "<f4").tobytes()
     np.testing.assert_array_equal(PcmDecoder("pcm_f32le", channels=2).feed(chunk), np.array([1.0], np.float32))
 
@@ -124,6 +124,6 @@ def test_huge_floats_are_clipped() -> None:
     ],
 )
 def test_unsupported_formats_say_what_is_supported(arguments: tuple[str, int, int], message: str) -> None:
-    """Found, then expected."""
+    """The message gives what was found, then what is supported."""
     with pytest.raises(UnsupportedFormat, match=message):
         PcmDecoder(*arguments)

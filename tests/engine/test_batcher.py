@@ -1,6 +1,6 @@
 """One model for all sessions: every caller gets an answer, whatever the model does.
 
-Long because each test is another thing that a model or a caller can do to the same engine; memory has its own file.
+The file is long because each test covers another thing that a model or a caller can do. Out of memory has its own file.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ def echo(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
 
 
 class FakeModel(WhisperModel):
-    """Does what a test says; can be held in the middle of a decode."""
+    """Behaves as a test tells it to, and can be held in the middle of a decode."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
@@ -56,7 +56,7 @@ class FakeModel(WhisperModel):
 
 
 class FakeSilero(SileroModel):
-    """Hears no speech, ever."""
+    """Never finds speech."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -88,7 +88,7 @@ class FakeEngine(Engine):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """The model is busy with a first request meanwhile, so that all others wait together."""
+        """Keep the model busy with a first request, so that all others wait together."""
         self.fake.hold.clear()
         try:
             yield
@@ -96,7 +96,7 @@ class FakeEngine(Engine):
             self.fake.hold.set()
 
     async def begun(self) -> None:
-        """The model thread is inside a decode."""
+        """Wait until the model thread is inside a decode."""
         assert await asyncio.to_thread(self.fake.begun.acquire, True, 20)
 
 
@@ -105,7 +105,7 @@ def request(name: str, *, final: bool = False) -> DecodeRequest:
 
 
 def run(engine: FakeEngine, test: Callable[[FakeEngine], Coroutine[Any, Any, None]]) -> None:
-    """With a loaded engine, closed at the end; a test that hangs is a test that fails."""
+    """Run a test with a loaded engine and close it. A test that hangs fails."""
 
     async def whole() -> None:
         async with asyncio.timeout(20):
@@ -119,7 +119,7 @@ def run(engine: FakeEngine, test: Callable[[FakeEngine], Coroutine[Any, Any, Non
 
 
 async def ask(engine: Engine, *names: str) -> list[str | WhisperLiveKitError]:
-    """What each gets, all at once."""
+    """The answer to each request; all are sent at once."""
 
     async def one(name: str) -> str | WhisperLiveKitError:
         try:
@@ -131,7 +131,7 @@ async def ask(engine: Engine, *names: str) -> list[str | WhisperLiveKitError]:
 
 
 def test_each_caller_gets_its_own_answer() -> None:
-    """Requests of several sessions have the same ids: answers go by place, not by id."""
+    """Sessions number their requests independently, so that ids repeat: answers are matched by position."""
 
     async def test(engine: FakeEngine) -> None:
         names = [str(number) for number in range(20)]
@@ -141,7 +141,7 @@ def test_each_caller_gets_its_own_answer() -> None:
 
 
 def test_waiting_requests_go_together_finals_first() -> None:
-    """What came while the model was busy is one batch, up to the largest; a batch of one takes the same path."""
+    """Requests that arrive while the model is busy form one batch, up to the largest size."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -158,7 +158,7 @@ def test_waiting_requests_go_together_finals_first() -> None:
 
 
 def failing(*bad: str) -> Behaviour:
-    """A model that cannot stand these requests."""
+    """A model that fails on these requests."""
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         if any(request.context_text in bad for request in requests):
@@ -169,7 +169,7 @@ def failing(*bad: str) -> Behaviour:
 
 
 def test_one_bad_request_does_not_fail_its_neighbours() -> None:
-    """A batch that fails is decoded one by one."""
+    """The requests of a batch that fails are decoded one by one."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -189,7 +189,7 @@ def test_one_bad_request_does_not_fail_its_neighbours() -> None:
 
 
 def test_an_error_does_not_tell_what_was_said() -> None:
-    """The message goes to a client; what the library says may hold paths or text."""
+    """The message goes to a client, and a library's message may contain paths or text."""
 
     async def test(engine: FakeEngine) -> None:
         (error,) = await ask(engine, "bad")
@@ -199,7 +199,7 @@ def test_an_error_does_not_tell_what_was_said() -> None:
 
 
 def test_failures_in_a_row_make_the_engine_failed() -> None:
-    """A broken GPU must not be taken for bad requests for ever."""
+    """A broken GPU is told from bad requests after a few of them."""
 
     async def test(engine: FakeEngine) -> None:
         for _ in range(CONSECUTIVE_FAILURES - 1):
@@ -213,7 +213,7 @@ def test_failures_in_a_row_make_the_engine_failed() -> None:
 
 
 def test_a_success_between_failures_counts() -> None:
-    """Only failures in a row are a sign of a dead model."""
+    """Only failures in a row mean that the model is broken."""
 
     async def test(engine: FakeEngine) -> None:
         for _ in range(3 * CONSECUTIVE_FAILURES):
@@ -226,7 +226,7 @@ def test_a_success_between_failures_counts() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_too_few_or_too_many_hypotheses_are_a_failure(count: int) -> None:
-    """Nobody gets another one's words, and nobody waits for ever."""
+    """No caller gets the words of another, and none waits for ever."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -244,7 +244,7 @@ def test_too_few_or_too_many_hypotheses_are_a_failure(count: int) -> None:
     run(FakeEngine(lambda requests: [Hypothesis(1, (Word("lost", 0, 1, 1.0),))] * count), test)
 
 
-def test_who_has_gone_is_skipped() -> None:
+def test_a_cancelled_request_is_skipped() -> None:
     """A closed session's request costs no decode."""
 
     async def test(engine: FakeEngine) -> None:
@@ -263,8 +263,8 @@ def test_who_has_gone_is_skipped() -> None:
     run(FakeEngine(), test)
 
 
-def test_who_goes_during_its_decode_harms_nobody() -> None:
-    """The answer is thrown away, the next one is served."""
+def test_a_request_cancelled_during_its_decode_harms_no_other() -> None:
+    """Its answer is thrown away, and the next request is served."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -277,8 +277,8 @@ def test_who_goes_during_its_decode_harms_nobody() -> None:
     run(FakeEngine(), test)
 
 
-def test_close_refuses_who_waits_and_finishes_who_is_served() -> None:
-    """Refused at once, not after the decode in flight; that one still gets its words."""
+def test_close_fails_waiting_requests_and_finishes_the_decode() -> None:
+    """Waiting requests fail at once, not after the decode in flight, which still gives its words."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -302,7 +302,7 @@ def test_close_refuses_who_waits_and_finishes_who_is_served() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_a_model_thread_that_dies_leaves_nobody_waiting(lanes: int) -> None:
-    """Even what is no Exception at all: the engine is failed, and the process can be replaced."""
+    """Even SystemExit, which is not an Exception: the engine is failed, and the process can be replaced."""
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         raise SystemExit
@@ -322,7 +322,7 @@ def test_a_model_thread_that_dies_leaves_nobody_waiting(lanes: int) -> None:
 
 
 def test_a_model_that_does_not_load_says_why() -> None:
-    """For the operator: the folder, the device and the library's reason; afterwards nobody waits for it."""
+    """The operator is told the folder, the device and the library's reason. Later requests fail at once."""
 
     async def test() -> None:
         engine = FakeEngine(load_error=RuntimeError("unsupported model version"))
@@ -338,14 +338,14 @@ def test_a_model_that_does_not_load_says_why() -> None:
 
 
 class RealModelOnly(Engine):
-    """No detector: what is tested fails before it is needed."""
+    """Loads no detector: the test fails before it would be needed."""
 
     def _load(self) -> WhisperModel:
         return WhisperModel(self._config)
 
 
 def test_a_model_folder_that_is_not_there(tmp_path: Path) -> None:
-    """The real model class, with nothing to load."""
+    """The real model class, with an empty folder."""
 
     async def test() -> None:
         engine = RealModelOnly(EngineConfig(model_dir=tmp_path / "small", device="cpu"))
@@ -356,8 +356,8 @@ def test_a_model_folder_that_is_not_there(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
-def test_before_it_is_loaded_it_refuses() -> None:
-    """Instead of a wait without end."""
+def test_before_it_is_loaded_requests_fail() -> None:
+    """They do not wait for ever."""
 
     async def test() -> None:
         engine = FakeEngine()
@@ -371,7 +371,7 @@ def test_before_it_is_loaded_it_refuses() -> None:
 
 
 def test_every_session_has_its_own_detector() -> None:
-    """They share the network, not the state."""
+    """Sessions share the network, not the state."""
 
     async def test(engine: FakeEngine) -> None:
         first, second = engine.detector(), engine.detector()
@@ -385,7 +385,7 @@ def test_every_session_has_its_own_detector() -> None:
 @hypothesis_settings(max_examples=20)
 @given(st.lists(st.sampled_from(["good", "bad", "gone"]), min_size=1, max_size=15), st.integers(1, 3))
 def test_every_caller_is_answered(fates: list[str], lanes: int) -> None:
-    """Whatever mixture of good requests, bad ones and callers that go away; from one lane or several."""
+    """Any mixture of good requests, bad requests and cancelled ones, with one lane or several."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -407,7 +407,7 @@ def test_every_caller_is_answered(fates: list[str], lanes: int) -> None:
 
 
 def test_lanes_take_what_waits_at_once() -> None:
-    """A request does not wait for a lane that is busy while another is free."""
+    """No request waits for a busy lane while another lane is idle."""
 
     async def test(engine: FakeEngine) -> None:
         with engine.held():
@@ -421,7 +421,7 @@ def test_lanes_take_what_waits_at_once() -> None:
 
 
 def test_a_lane_that_cannot_start_is_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit of threads or memory: the reason is told, and nobody waits for ever."""
+    """Where a limit of threads or memory is reached, the load fails with the reason, and no request waits for ever."""
     start = threading.Thread.start
 
     def limited(thread: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""Out of memory sheds load: smaller batches, not lost sessions; and the observer sees what happens."""
+"""Out of memory leads to smaller batches, not to lost sessions, and the observer is told."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ CUDA_SAYS = "CUDA failed with error out of memory"
 
 
 class Observer:
-    """Writes down what it is told."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -45,7 +45,7 @@ def observed(engine: FakeEngine) -> Observer:
 
 
 async def ask_together(engine: FakeEngine, *names: str) -> list[object]:
-    """All in one batch, after a first that holds the model."""
+    """The answers to requests that wait together while the model is busy."""
     while engine.fake.begun.acquire(blocking=False):
         pass  # earlier batches
     with engine.held():
@@ -58,7 +58,7 @@ async def ask_together(engine: FakeEngine, *names: str) -> list[object]:
 
 
 def test_a_batch_that_does_not_fit_goes_in_halves() -> None:
-    """Everybody gets an answer, and later batches are no larger than what fitted."""
+    """Every request gets an answer, and later batches are no larger than what fitted."""
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         if len(requests) > 2:
@@ -81,7 +81,7 @@ def test_a_batch_that_does_not_fit_goes_in_halves() -> None:
 
 
 def test_the_batch_grows_again() -> None:
-    """What held the memory may have gone: after a long good time one more is tried."""
+    """Another program may have released the memory: after many successful batches a larger one is tried."""
     short = True
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
@@ -102,7 +102,7 @@ def test_the_batch_grows_again() -> None:
 
 
 def test_no_memory_for_one_is_not_yet_the_end() -> None:
-    """Each request fails by itself; only when nothing fits for long is the process given up."""
+    """Requests fail one by one. Only after many in a row is the engine failed."""
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         raise RuntimeError(CUDA_SAYS)
@@ -122,7 +122,7 @@ def test_no_memory_for_one_is_not_yet_the_end() -> None:
 def test_a_gpu_is_filled_at_the_start(
     monkeypatch: pytest.MonkeyPatch, device: str, sizes: list[int], largest: int
 ) -> None:
-    """With the largest batch of the longest window, or with what fits of it: not first when eight people speak."""
+    """It decodes the largest batch of the longest window that fits, so that memory does not run out under load."""
     longest_s: list[float] = []
 
     def decode(requests: Sequence[DecodeRequest]) -> list[Hypothesis]:

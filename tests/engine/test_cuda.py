@@ -1,4 +1,4 @@
-"""cuBLAS is taken from its wheel, and a machine without it is told what to install."""
+"""Loading cuBLAS: its wheel comes first, and without it the error names the command that installs it."""
 
 import subprocess
 import sys

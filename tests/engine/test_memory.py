@@ -1,4 +1,4 @@
-"""What a worker holds."""
+"""Memory of a worker."""
 
 import subprocess
 import sys
@@ -38,8 +38,8 @@ print((decode(range(32_000, 63_000, 320)) - before) / 2**20)
 
 
 @pytest.mark.model
-def test_windows_of_every_length_leave_nothing_behind(base_model: Path) -> None:
-    """A hundred windows of different lengths: without the limits 70 MB are kept for them."""
+def test_windows_of_every_length_do_not_add_memory(base_model: Path) -> None:
+    """After a hundred windows of different lengths: without the limits libraries keep 70 MB for them."""
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, base_model], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -21,21 +21,21 @@ def waiting(arrival: int, *, final: bool = False) -> Waiting:
 
 
 def test_finals_go_first_then_the_oldest() -> None:
-    """The end of an utterance is what a person waits for."""
+    """A person waits for the end of an utterance."""
     queue = [waiting(1), waiting(2, final=True), waiting(3), waiting(4, final=True)]
     finals = next_batch(queue, 3)
     assert [entry.arrival for entry in finals] == [2, 4]
     assert [entry.arrival for entry in next_batch([entry for entry in queue if entry not in finals], 3)] == [1, 3]
 
 
-def test_nobody_waits() -> None:
-    """An empty queue makes an empty batch."""
+def test_without_requests_there_is_no_batch() -> None:
+    """An empty queue gives an empty batch."""
     assert next_batch([], 8) == []
 
 
 @given(st.lists(st.booleans(), max_size=20), st.integers(1, 8))
 def test_everyone_is_served_once(finals: list[bool], max_batch: int) -> None:
-    """Batch after batch the queue is worked off, each request in exactly one batch, none too large."""
+    """Each request is in exactly one batch, and no batch is too large."""
     queue = [waiting(arrival, final=final) for arrival, final in enumerate(finals)]
     served: list[int] = []
     while queue:
@@ -47,7 +47,7 @@ def test_everyone_is_served_once(finals: list[bool], max_batch: int) -> None:
 
 
 def test_equal_requests_are_two() -> None:
-    """Sessions number their requests on their own: the same id in two of them must not make one of them vanish."""
+    """Sessions number their requests independently: of two requests with one id, none may be lost."""
     samples = np.zeros(1, np.float32)
     queue = [Waiting(DecodeRequest(1, samples, 0, "ru"), 1) for _ in range(2)]
     assert queue[0] != queue[1]
@@ -59,13 +59,13 @@ def asked(arrival: int, **fields: Any) -> Waiting:
 
 
 def test_files_give_way_to_live_speech() -> None:
-    """The end of a file's utterance waits even for a live partial that came later."""
+    """The last decode of a file's utterance waits even for a live partial that came later."""
     queue = [asked(1, realtime=False, final=True), asked(2)]
     assert [entry.arrival for entry in next_batch(queue, 8)] == [2]
 
 
 def test_a_file_does_not_wait_for_ever() -> None:
-    """After enough others it is the oldest, and its turn comes."""
+    """After ``PATIENCE`` later requests it counts like a live one."""
     file = asked(1, realtime=False)
     assert next_batch([file, asked(PATIENCE, final=True)], 8)[0] is not file
     assert next_batch([file, asked(PATIENCE + 1, final=True)], 8) == [file]

@@ -24,7 +24,7 @@ def texts(engine: ScriptedEngine, asked: DecodeRequest) -> list[str]:
 
 
 def test_one_word_for_every_stretch_of_the_stream() -> None:
-    """The script, again and again; words have the times of the stream."""
+    """The script is repeated, and words have times of the stream."""
     engine = ScriptedEngine(("а", "б", "в"))
     hypothesis = asyncio.run(engine.transcribe(request(0, 4 * WORD)))
     assert [word.text for word in hypothesis.words] == [" а", " б", " в", " а"]
@@ -34,7 +34,7 @@ def test_one_word_for_every_stretch_of_the_stream() -> None:
 
 @given(st.integers(0, 50 * WORD), st.integers(0, 20 * WORD), st.integers(0, 5))
 def test_the_word_at_a_position_is_the_same_in_every_decode(start: int, length: int, known: int) -> None:
-    """Wherever the window begins, and however much of it is known: decodes agree."""
+    """Decodes agree wherever the window begins and however long the prefix is."""
     engine = ScriptedEngine()
     whole = asyncio.run(engine.transcribe(request(0, 80 * WORD))).words
     inside = [word for word in whole if start <= word.start and word.end <= start + length]
@@ -43,7 +43,7 @@ def test_the_word_at_a_position_is_the_same_in_every_decode(start: int, length: 
 
 
 def test_it_fails_when_told_to() -> None:
-    """Once; what was asked is kept for the test to see."""
+    """It fails once, and keeps its requests for the test."""
     engine = ScriptedEngine()
     engine.error = DecodeFailed("a test")
     with pytest.raises(DecodeFailed):

@@ -41,7 +41,7 @@ def probabilities(model: SileroModel, chunks: list[NDArray[np.float32]]) -> NDAr
 
 
 def test_speech_is_told_from_silence(model: SileroModel, phrase: NDArray[np.float32]) -> None:
-    """Most of a phrase is speech; silence and faint noise are not."""
+    """Most of a phrase counts as speech; silence and faint noise do not."""
     speech = probabilities(model, [phrase])
     assert np.mean(speech > 0.5) > 0.5
     noise = np.random.default_rng(0).normal(0, 0.005, 5 * SAMPLE_RATE).astype(np.float32)
@@ -50,7 +50,7 @@ def test_speech_is_told_from_silence(model: SileroModel, phrase: NDArray[np.floa
 
 
 def test_chunks_do_not_matter(model: SileroModel, phrase: NDArray[np.float32]) -> None:
-    """Whole, in odd pieces, sample by sample at a boundary: the same probabilities, one for each whole window."""
+    """Whole, in pieces of odd lengths, sample by sample at a boundary: the probabilities are the same."""
     whole = probabilities(model, [phrase])
     assert len(whole) == len(phrase) // WINDOW
     assert whole.min() >= 0
@@ -61,8 +61,8 @@ def test_chunks_do_not_matter(model: SileroModel, phrase: NDArray[np.float32]) -
     np.testing.assert_allclose(probabilities(model, around), whole, atol=1e-4)
 
 
-def test_sessions_do_not_hear_each_other(model: SileroModel, phrase: NDArray[np.float32]) -> None:
-    """Two streams in turns give what each gives alone: the state is theirs."""
+def test_sessions_do_not_share_state(model: SileroModel, phrase: NDArray[np.float32]) -> None:
+    """Two streams in turns give the same probabilities as each alone."""
 
     async def both() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         one, other = SileroDetector(model), SileroDetector(model)

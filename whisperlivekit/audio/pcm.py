@@ -21,8 +21,8 @@ CHANNELS = range(1, 3)
 class PcmDecoder:
     """Decodes one stream of raw audio; the result does not depend on how the stream is cut into chunks.
 
-    A chunk must hold whole samples of all channels: half a sample means that bytes were lost or that the stream is not
-    what was announced, and everything after it would be noise.
+    A chunk must hold whole samples of all channels. Half a sample means that bytes were lost or that the stream has
+    another format than announced, and everything after it would be noise.
 
     Raises:
         UnsupportedFormat: an encoding, sample rate or number of channels that is not supported.
@@ -48,7 +48,7 @@ class PcmDecoder:
         return self._width_bytes * self._channels
 
     def feed(self, chunk: bytes) -> NDArray[np.float32]:
-        """The chunk's audio, as far as the resampler lets it out: float32[n], mono 16 kHz, in [-1, 1].
+        """The chunk's audio, less what the resampler still holds: float32[n], mono 16 kHz, in [-1, 1].
 
         Raises:
             BadAudio: the chunk is not whole samples, or a sample is not a number.
@@ -62,7 +62,7 @@ class PcmDecoder:
         return self._resampler.feed(samples)
 
     def flush(self) -> NDArray[np.float32]:
-        """What the resampler still holds; the stream is over."""
+        """The audio that the resampler still holds, at the end of the stream."""
         return self._resampler.flush()
 
 
@@ -75,7 +75,7 @@ def _decode_f32(chunk: bytes) -> NDArray[np.float32]:
     finite = np.isfinite(samples)
     if not finite.all():
         at = int(np.argmin(finite))
-        # One NaN would stay in the filters and the model's state for the rest of the stream.
+        # A single NaN would stay in the state of the filters and the speech detector until the stream ends.
         raise BadAudio(f"sample {at} of the chunk is {samples[at]}, expected a finite number from -1 to 1")
     return np.clip(samples, -1.0, 1.0)
 
@@ -110,4 +110,4 @@ _DECODERS: dict[str, tuple[int, Callable[[bytes], NDArray[np.float32]]]] = {
     "mulaw": (1, _decode_by(_mulaw_table())),
     "alaw": (1, _decode_by(_alaw_table())),
 }
-"""Bytes a sample, and bytes -> float32[n] in [-1, 1]."""
+"""Encoding -> bytes of a sample, and the function bytes -> float32[n] in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""Brings a mono stream of any sample rate to 16 kHz, chunk by chunk."""
+"""Resamples a mono stream of any sample rate to 16 kHz, chunk by chunk."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from whisperlivekit.core.units import SAMPLE_RATE
 
 
 class Resampler:
-    """One stream's sample rate conversion; carries the filter's state from chunk to chunk.
+    """The resampler of one stream, which keeps the filter's state from chunk to chunk.
 
-    The output of a whole stream does not depend on how it was cut into chunks. It comes late by the filter's length
-    (about 1 ms at 48 kHz, 20 ms at 8 kHz) and is not shifted in time: ``flush`` returns the rest.
+    The output of a whole stream does not depend on how it was cut into chunks. It is delayed by the filter's length
+    (about 1 ms at 48 kHz, 20 ms at 8 kHz) and not shifted in time: ``flush`` returns the rest.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -31,7 +31,7 @@ class Resampler:
         return _clip(self._stream.resample_chunk(np.ascontiguousarray(samples)))
 
     def flush(self) -> NDArray[np.float32]:
-        """What the filter still holds; the stream is over."""
+        """The audio that the filter still holds, at the end of the stream."""
         if self._flushed:
             raise RuntimeError("flush() twice: the stream is over")
         self._flushed = True
@@ -41,5 +41,5 @@ class Resampler:
 
 
 def _clip(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    # The filter overshoots at steep edges of loud audio.
+    # The filter overshoots at steep edges in loud audio.
     return np.clip(samples, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The engine, seen from above: the only part of it that sessions know."""
+"""The engine's interface: the only part of the engine that sessions import."""
 
 from typing import Protocol
 
@@ -9,40 +9,40 @@ from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 
 
 class Recognizer(Protocol):
-    """Turns audio into words; one for all sessions of a process."""
+    """Turns audio into words. All sessions of a process share one."""
 
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         """The words of the request's audio that follow its prefix.
 
         Raises:
-            DecodeFailed: the model failed on this request; the next may pass.
-            ModelUnavailable: the model cannot serve at all.
+            DecodeFailed: the model failed on this request; the next one may succeed.
+            ModelUnavailable: the model is broken, not loaded or being closed.
         """
         ...
 
 
 class EngineObserver(Protocol):
-    """Counts what an engine does. Called in the model thread: every method is quick, thread-safe and raises nothing."""
+    """Receives an engine's metrics, in the model threads. Its methods are quick, thread-safe and never raise."""
 
     def observe_wait(self, seconds: float) -> None:
-        """One request waited this long for its batch."""
+        """A request waited this long for its batch."""
         ...
 
     def observe_batch(self, size: int, looped: int, stages_s: dict[str, float]) -> None:
-        """A batch went through the model: its requests, how many of them looped, and the time of each stage."""
+        """A batch was decoded: its number of requests, how many of them looped, and the seconds of each stage."""
         ...
 
     def observe_failure(self, reason: str) -> None:
-        """A batch failed; ``reason`` is ``out_of_memory`` or ``error``. Its parts may be tried again."""
+        """A batch failed; ``reason`` is ``out_of_memory`` or ``error``. Its parts may be retried."""
         ...
 
 
 class SpeechDetector(Protocol):
-    """Tells speech from the rest; one for each session, it carries state from call to call."""
+    """Finds speech. Each session has its own, which keeps state from call to call."""
 
     async def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """The speech probability of each whole 512-sample window: float32[n] -> float32[m], in [0, 1].
 
-        Samples that do not fill a window wait for the next call, so over a stream m sums to ``n_total // 512``.
+        Samples that do not fill a window are kept for the next call, so over a stream m sums to ``n_total // 512``.
         """
         ...

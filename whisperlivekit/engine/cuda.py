@@ -1,4 +1,4 @@
-"""Finds and loads cuBLAS 12, which CTranslate2 links and neither carries nor looks for in its wheel."""
+"""Finds and loads cuBLAS 12. CTranslate2 needs it, but its wheel neither contains it nor looks for its wheel."""
 
 import ctypes
 from importlib.util import find_spec
@@ -7,11 +7,11 @@ from pathlib import Path
 from whisperlivekit.errors import ModelUnavailable
 
 LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
-"""In the order they must be loaded: the second needs the first."""
+"""In loading order: the second library depends on the first."""
 
 
 def find_cublas() -> str | None:
-    """Where cuBLAS 12 would be loaded from: its wheel, else where the system's loader looks. None: nowhere."""
+    """Where cuBLAS 12 would be loaded from: its wheel, else the system's library path. None: it is not installed."""
     if folder := _wheel():
         return str(folder / LIBRARIES[-1])
     try:
@@ -22,15 +22,15 @@ def find_cublas() -> str | None:
 
 
 def load_cublas() -> None:
-    """Loads cuBLAS 12 for the whole process. To be called in a worker, before its model is loaded on a GPU.
+    """Loads cuBLAS 12 for the whole process. Call it in a worker, before a model is loaded on a GPU.
 
     Raises:
-        ModelUnavailable: it is nowhere; the message says how to get it.
+        ModelUnavailable: it is not installed; the message says how to install it.
     """
     folder = _wheel()
     for name in LIBRARIES:
         try:
-            # RTLD_GLOBAL: CTranslate2 opens the library by its bare name and then finds it loaded.
+            # RTLD_GLOBAL: CTranslate2 opens the library by its name without a path, and then gets the loaded one.
             ctypes.CDLL(str(folder / name) if folder else name, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
             raise ModelUnavailable(
@@ -40,7 +40,7 @@ def load_cublas() -> None:
 
 
 def _wheel() -> Path | None:
-    """The folder of the libraries that the wheel nvidia-cublas-cu12 brings."""
+    """The folder of the libraries of the wheel nvidia-cublas-cu12; None: it is not installed."""
     spec = find_spec("nvidia")
     for root in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(root) / "cublas" / "lib"

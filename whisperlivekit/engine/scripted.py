@@ -1,6 +1,6 @@
-"""An engine without a model: speech is where the audio is loud, words come from a script.
+"""An engine without a model: loud audio counts as speech, and words come from a script.
 
-For tests, load tests of everything around the model, and work on the page.
+It serves for tests, for load tests of everything around the model, and for work on the web page.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
 from whisperlivekit.engine.api import EngineObserver
 
 LOUD = 0.01
-"""Root mean square of a window that counts as speech."""
+"""Root mean square above which a window counts as speech."""
 
 WORD_S = 0.4
-"""How long every scripted word lasts."""
+"""Seconds of each scripted word."""
 
 
 class LoudnessDetector:
-    """A SpeechDetector that takes loud for speech."""
+    """A SpeechDetector for which loud audio is speech."""
 
     def __init__(self) -> None:
         self._rest = np.zeros(0, np.float32)
@@ -37,9 +37,9 @@ class LoudnessDetector:
 
 
 class ScriptedEngine:
-    """Says one word of the script for every ``WORD_S`` of the stream, whatever is in the audio.
+    """A Recognizer that returns one word of the script for every ``WORD_S`` of the stream, whatever the audio.
 
-    The word at a position is the same in every decode, so what should be committed is known exactly.
+    The word at a position is the same in every decode, so a test knows exactly which words must be committed.
     """
 
     model_name = "scripted"
@@ -51,7 +51,7 @@ class ScriptedEngine:
         self.observer: EngineObserver | None = None
         self.requests: list[DecodeRequest] = []
         self.error: Exception | None = None
-        """Raised by the next decode, once."""
+        """The next decode raises it once."""
 
     async def load(self) -> None:
         """Nothing to load."""
