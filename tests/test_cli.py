@@ -94,6 +94,21 @@ def test_check_fails_if_something_is_missing(tmp_path: Path, capsys: pytest.Capt
     assert re.search(r"\d+ problems?$", told.strip())
 
 
+def test_a_reader_of_the_output_may_end_first() -> None:
+    """`whisperlivekit check | head -1` prints no traceback."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "whisperlivekit", "check"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_check_names_the_file_that_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path(".env").write_text("WLK_MODEL=tiny\n")
     main(["check"])

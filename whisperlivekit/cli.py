@@ -1,6 +1,7 @@
 """The command line: ``whisperlivekit serve | check | models | transcribe | settings-example``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,10 @@ from whisperlivekit.wire.subtitles import FORMATS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Exit status: 0 success, 1 the command found problems, 2 the command failed."""
+    """Run one command. Exit status: 0 success, 1 the command found problems, 2 the command failed.
+
+    130 and 141 are those of a program that SIGINT or SIGPIPE ended.
+    """
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -26,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output has ended, as in: whisperlivekit check | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would fail again
+        return 141
 
 
 def _parser() -> argparse.ArgumentParser:
