@@ -432,7 +432,6 @@ def test_whatever_is_said_windows_and_words_move_forward(
         decode(said, fail=kind == "fail")
     heard_to = received
     subject.receive_end(received - cut, received - cut)
-    received = subject.end
     for _ in range(100):
         if subject.complete:
             break

@@ -121,7 +121,7 @@ def test_a_worker_that_is_not_measured_takes_few_streams() -> None:
 
 
 def test_slow_answers_reject_streams_until_they_are_fast_again() -> None:
-    """Whatever makes them slow. Old answers do not count, and one stream alone is not rejected company."""
+    """Whatever makes them slow. Old answers do not count, and while only one stream is open nothing is rejected."""
     recognizer = OneAtATime(SLOW_S * 0.6)
     admission = Admission(limit=10, clock=recognizer.clock)
     admission.admit("a")
