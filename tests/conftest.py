@@ -1,4 +1,4 @@
-"""What every test gets: no settings from outside, and where the model is."""
+"""Fixtures of every test: no settings from the environment, and one loaded model for all tests of a run."""
 
 import os
 import tempfile
@@ -8,15 +8,17 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from whisperlivekit.engine.models import find_silero
+from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 from whisperlivekit.settings.declarations import variables
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A busy machine is no failure; every other machine finds the same examples.
+# No deadline: a slow machine must not fail a test. Derandomised: every machine tries the same examples.
 hypothesis_settings.register_profile("project", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("project")
 
-# Before any test, also for fixtures of a whole session: what the developer's shell says must not decide a test.
+# The developer's environment must not change a test's result. At import time, because session-wide fixtures read
+# settings too.
 for _name in [*variables(), *(name for name in os.environ if name.startswith("WLK_"))]:
     os.environ.pop(_name, None)
 
@@ -40,8 +42,15 @@ def silero_dir() -> Path:
     return find_silero(ROOT / "models")
 
 
+@pytest.fixture(scope="session")
+def whisper_base(base_model: Path) -> WhisperModel:
+    """Whisper base on one CPU thread. Loading takes seconds, so tests share it: change ``whisper_base.lane()`` only."""
+    return WhisperModel(EngineConfig(base_model, "cpu"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first. The browser's come last for a second reason: Playwright leaves its event loop running in the
-    main thread, in which no test of asyncio could run after it.
+    """Run quick tests first and the browser's last.
+
+    Playwright leaves its event loop running in the main thread, and no asyncio test can run there after it.
     """
     items.sort(key=lambda item: (item.get_closest_marker("browser") is not None, bool(item.get_closest_marker("slow"))))

@@ -1,22 +1,19 @@
-"""The model on an NVIDIA GPU: what no machine without one can tell."""
+"""The model on an NVIDIA GPU: what can only be tested on a machine with one."""
 
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from numpy.typing import NDArray
 
-from tests.conftest import ROOT
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, normalize
+from tests.speech import assert_says, clip, says, text_of
+from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.whisper import MAX_BATCH, MIN_PARALLEL, EngineConfig, WhisperModel
 from whisperlivekit.observe.gpu import Gpu, NoGpu, visible_gpus
 
 pytestmark = [pytest.mark.gpu, pytest.mark.model]
 
-WORDS = ["извините", "но", "голосовой", "ящик", "абонента", "переполнен"]
+PHRASE = clip("phrase_3s")
 
 
 @pytest.fixture(scope="module")
@@ -27,51 +24,43 @@ def gpus() -> tuple[Gpu, ...]:
         pytest.skip(str(reason))
 
 
-@pytest.fixture(scope="module")
-def phrase() -> NDArray[np.float32]:
-    audio: NDArray[np.float32] = soundfile.read(ROOT / "tests" / "data" / "phrase_3s.flac", dtype="float32")[0]
-    return audio
-
-
-def words(hypothesis: Hypothesis) -> list[str]:
-    return [normalize(word.text) for word in hypothesis.words]
-
-
 @pytest.mark.parametrize("compute_type", ["float16", "int8_float16", "bfloat16"])
-def test_every_type_hears_the_phrase(
-    gpus: tuple[Gpu, ...], base_model: Path, phrase: NDArray[np.float32], compute_type: str
-) -> None:
-    """The same words as on a CPU, whatever the numbers are made of."""
+def test_every_compute_type_gives_the_words(gpus: tuple[Gpu, ...], base_model: Path, compute_type: str) -> None:
+    """Partial and final decodes."""
     needed = (8, 0) if compute_type == "bfloat16" else (7, 0)
     if (gpus[0].capability or needed) < needed:
         pytest.skip(f"{gpus[0].name} has no {compute_type}")
     model = WhisperModel(EngineConfig(base_model, "cuda", compute_type=compute_type))
     for final in (False, True):
-        (hypothesis,) = model.decode([DecodeRequest(1, phrase, 0, "ru", final=final)])
-        assert words(hypothesis) == WORDS
+        (hypothesis,) = model.decode([DecodeRequest(1, PHRASE.samples, 0, "ru", final=final)])
+        assert_says(text_of(hypothesis), PHRASE.text)
 
 
-def test_a_batch_gives_what_each_gives_alone(
-    gpus: tuple[Gpu, ...], base_model: Path, phrase: NDArray[np.float32]
-) -> None:
-    """The largest batch, of windows of different lengths, with prefixes that are read in one pass."""
+def test_a_batch_gives_what_each_request_gives_alone(gpus: tuple[Gpu, ...], base_model: Path) -> None:
+    """The largest batch, with windows of different lengths and prefixes that are read in one pass."""
     model = WhisperModel(EngineConfig(base_model, "cuda", compute_type="float16"))
     requests = [
         DecodeRequest(
-            number, phrase[: len(phrase) - number * SAMPLE_RATE // 20], 0, "ru", prefix=" Извините, но голосовой"
+            number,
+            PHRASE.samples[: len(PHRASE.samples) - number * SAMPLE_RATE // 20],
+            0,
+            "ru",
+            prefix=" Извините, но голосовой",
         )
         for number in range(MAX_BATCH["cuda"])
     ]
     assert all(len(model._tokenizers.request(request, "ru").forced) > MIN_PARALLEL for request in requests)
     together = model.decode(requests)
-    assert [words(found) for found in together] == [words(model.decode([request])[0]) for request in requests]
-    assert words(together[0]) == WORDS[3:]
+    for request, hypothesis in zip(requests, together, strict=True):
+        assert hypothesis.request_id == request.id
+        assert says(text_of(hypothesis), text_of(model.decode([request])[0]))
+    assert_says(text_of(together[0]), "ящик абонента переполнен")
 
 
-def test_the_second_gpu_is_used(gpus: tuple[Gpu, ...], base_model: Path, phrase: NDArray[np.float32]) -> None:
-    """Workers are dealt out over the GPUs by this index."""
+def test_the_second_gpu_is_used(gpus: tuple[Gpu, ...], base_model: Path) -> None:
+    """Workers are distributed over the GPUs by this index."""
     if len(gpus) < 2:
         pytest.skip("there is only one GPU")
     model = WhisperModel(EngineConfig(base_model, "cuda", device_index=1, compute_type="float16"))
-    (hypothesis,) = model.decode([DecodeRequest(1, phrase, 0, "ru", final=True)])
-    assert words(hypothesis) == WORDS
+    (hypothesis,) = model.decode([DecodeRequest(1, PHRASE.samples, 0, "ru", final=True)])
+    assert_says(text_of(hypothesis), PHRASE.text)

@@ -3,24 +3,27 @@
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from tests.conftest import ROOT
+from tests.speech import assert_continues, says, sentences, text_of
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.engine import whisper
 from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
-PREFIX = " Извините, но голосовой"
+SENTENCE = sentences()[0]
+PREFIX = " Все наши операторы заняты,"
+LONGER = f"{PREFIX} пожалуйста,"
+REST = SENTENCE.text.removeprefix("все наши операторы заняты ")
+SHORTER_REST = REST.removeprefix("пожалуйста ")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, base_model: Path) -> Path:
-    """A model's small files, to be spoilt."""
+    """Copies of a model's small files, for tests that change them."""
     for name in ("config.json", "vocabulary.txt"):
         shutil.copy(base_model / name, tmp_path / name)
     return tmp_path
@@ -28,44 +31,47 @@ def folder(tmp_path: Path, base_model: Path) -> Path:
 
 @pytest.mark.model
 @pytest.mark.parametrize("beams", [1, 3])
-def test_a_prefix_read_in_one_pass_says_the_same(base_model: Path, monkeypatch: pytest.MonkeyPatch, beams: int) -> None:
-    """In a batch of one and of several prefixes of different length, greedy and with beams: the words that follow are
-    those that follow a prefix forced step by step.
-    """
-    phrase, _ = soundfile.read(ROOT / "tests/data/phrase_3s.flac", dtype="float32")
-    model = WhisperModel(EngineConfig(base_model, "cpu", beams=beams))
-    longer = DecodeRequest(2, phrase, 0, "ru", prefix=f"{PREFIX} ящик")
+def test_a_prefix_read_in_one_pass_gives_the_same_words(
+    whisper_base: WhisperModel, monkeypatch: pytest.MonkeyPatch, beams: int
+) -> None:
+    """As a prefix that is forced token by token: alone, in a final decode, and in a batch of different prefixes."""
+    model = whisper_base.lane()
+    model._config = replace(model._config, beams=beams)
+    short = DecodeRequest(1, SENTENCE.samples, 0, "ru", prefix=PREFIX)
+    batches = [
+        [short],
+        [replace(short, final=True)],
+        [short, DecodeRequest(2, SENTENCE.samples, 0, "ru", prefix=LONGER)],
+    ]
 
-    def words() -> list[str]:
-        batches = [[DecodeRequest(1, phrase, 0, "ru", prefix=PREFIX, final=final)] for final in (False, True)]
-        batches.append([DecodeRequest(1, phrase, 0, "ru", prefix=PREFIX), longer])
-        hypotheses = [hypothesis for batch in batches for hypothesis in model.decode(batch)]
-        return ["".join(word.text for word in hypothesis.words) for hypothesis in hypotheses]
+    def texts() -> list[str]:
+        return [text_of(hypothesis) for batch in batches for hypothesis in model.decode(batch)]
 
-    with_second_ids = words()
+    in_one_pass = texts()
     monkeypatch.setattr(whisper, "MIN_PARALLEL", 1000)
-    assert words() == with_second_ids
-    assert with_second_ids == [" ящик абонента переполнен."] * 3 + [" абонента переполнен."]
+    step_by_step = texts()
+    for one_pass, forced, said in zip(in_one_pass, step_by_step, (REST, REST, REST, SHORTER_REST), strict=True):
+        assert_continues(one_pass, said)
+        assert_continues(forced, said)
+        assert says(one_pass, forced)
 
 
 @pytest.mark.model
-def test_prefixes_are_read_in_one_pass(base_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blank row stands in front, and only the prefix's last token is left to be forced."""
-    phrase, _ = soundfile.read(ROOT / "tests/data/phrase_3s.flac", dtype="float32")
-    model = WhisperModel(EngineConfig(base_model, "cpu"))
+def test_prefixes_are_read_in_one_pass(whisper_base: WhisperModel) -> None:
+    """The batch begins with the blank row, and only the last token of the prefix is left to be forced."""
     calls: list[list[list[int]]] = []
 
     class Spy:
         def __getattr__(self, name: str) -> object:
-            return getattr(inner, name)
+            return getattr(whisper_base._model, name)
 
         def generate(self, encoded: object, prompts: list[list[int]], **options: object) -> object:
             calls.append(prompts)
-            return inner.generate(encoded, prompts, **options)
+            return whisper_base._model.generate(encoded, prompts, **options)
 
-    inner = model._model
-    monkeypatch.setattr(model, "_model", Spy())
-    model.decode([DecodeRequest(1, phrase, 0, "ru", prefix=PREFIX)])
+    model = whisper_base.lane()
+    model._model = Spy()
+    model.decode([DecodeRequest(1, SENTENCE.samples, 0, "ru", prefix=PREFIX)])
     ((blank, prompt),) = calls
     assert len(blank) == len(prompt) - 1
     assert all(token > 51864 for token in prompt[3:-1])
@@ -73,8 +79,8 @@ def test_prefixes_are_read_in_one_pass(base_model: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.model
-def test_second_ids_are_numbered_behind_the_first(tmp_path: Path, base_model: Path) -> None:
-    """And the last is that of the task token that ends the range."""
+def test_second_ids_follow_the_first(tmp_path: Path, base_model: Path) -> None:
+    """The last one is the second id of ``<|notimestamps|>``, which occurs once in the vocabulary and ends it."""
     second = copy_model(base_model, tmp_path)
     assert second == SecondIds(first=51865, no_timestamps=51865 + 50257)
     assert second.of([0, 7]) == [51865, 51872]
@@ -87,10 +93,10 @@ def test_second_ids_are_numbered_behind_the_first(tmp_path: Path, base_model: Pa
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x06\0\0\0", b"\x05\0\0\0" + b"\0" * 64, b"\x06\0\0\0\x05\0Spec\0\x03\0\0\0\xff\0\0\0"],
-    ids=["empty", "no more than a version", "another version", "ends early"],
+    ids=["empty", "only a version", "another version", "truncated"],
 )
-def test_a_file_that_is_not_understood_is_refused(folder: Path, tmp_path: Path, content: bytes) -> None:
-    """Nothing is guessed: the model is then loaded as it is."""
+def test_an_unknown_format_is_refused(folder: Path, tmp_path: Path, content: bytes) -> None:
+    """The copy is not made; the model is then loaded from its own folder."""
     (folder / "model.bin").write_bytes(content)
     target = tmp_path / "copy"
     target.mkdir()
@@ -99,24 +105,24 @@ def test_a_file_that_is_not_understood_is_refused(folder: Path, tmp_path: Path, 
 
 
 def test_a_vocabulary_without_the_tokens_is_refused(tmp_path: Path) -> None:
-    """A model that is no Whisper."""
+    """The model is not a Whisper model."""
     (tmp_path / "vocabulary.json").write_text(json.dumps(["a", "b"]))
     with pytest.raises(UnknownFormat, match="endoftext"):
         copy_model(tmp_path, tmp_path)
 
 
 @pytest.mark.model
-def test_without_a_place_for_the_copy_the_model_works(
+def test_without_disk_space_for_the_copy_the_model_works(
     base_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A full disk makes decoding slower and says so; it does not stop the service."""
+    """A full disk is logged and makes decoding slower. The words are the same."""
 
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
-    phrase, _ = soundfile.read(ROOT / "tests/data/phrase_3s.flac", dtype="float32")
     model = WhisperModel(EngineConfig(base_model, "cpu"))
     assert "No space left" in caplog.text
-    (hypothesis,) = model.decode([DecodeRequest(1, np.asarray(phrase, np.float32), 0, "ru", prefix=PREFIX)])
-    assert "".join(word.text for word in hypothesis.words) == " ящик абонента переполнен."
+    assert model._second_ids is None
+    (hypothesis,) = model.decode([DecodeRequest(1, SENTENCE.samples, 0, "ru", prefix=PREFIX)])
+    assert_continues(text_of(hypothesis), REST)
