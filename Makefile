@@ -1,7 +1,7 @@
 # For developers: run `bash install.sh test` once, then `make` before every commit.
 BIN := venv/bin
 
-.PHONY: all style format types imports test quick page check serve example constraints
+.PHONY: all style format types imports test quick kernels page check serve example constraints
 
 all: style types imports page test
 
@@ -17,12 +17,17 @@ types:
 imports:
 	$(BIN)/lint-imports
 
+# Many tests wait for real time; two processes use the waiting. A file's tests stay together with their server.
 test:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Without the tests that need a model, a browser or more than five seconds.
+# Without the tests that need a model or a browser or take more than five seconds.
 quick:
 	$(BIN)/python -m pytest -m "not slow and not browser and not model"
+
+# The tests that use the model, under each CPU kernel of CTranslate2 that is not this machine's default.
+kernels:
+	$(BIN)/python -m tests.kernels
 
 page:
 	node --test tests/web/*.test.js

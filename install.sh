@@ -268,7 +268,17 @@ run_tests() {
     checked "types (mypy)" mypy
     checked "imports (import-linter)" lint-imports
     checked "page (node --test)" node --test --test-reporter=dot tests/web/*.test.js
-    checked "tests (pytest)" python -m pytest
+    # Many tests wait for real time; two processes use the waiting. A file's tests stay together with their server.
+    checked "tests (pytest)" python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+    local kernels kernel skipped
+    kernels=$(python -m tests.kernels --list) || checks_failed+=("list of CTranslate2's kernels")
+    while IFS=$'\t' read -r kernel skipped <&3; do
+        if [ -z "$skipped" ]; then
+            checked "model tests under CTranslate2's kernel $kernel" python -m tests.kernels "$kernel"
+        else
+            say "" "== model tests under CTranslate2's kernel $kernel: skipped, $skipped"
+        fi
+    done 3< <(printf '%s' "${kernels:+$kernels$'\n'}")
     printf '\n'
     [ ${#checks_failed[@]} -eq 0 ] || fail "not passed: ${checks_failed[*]}"
     say "Everything passed in $SECONDS s."

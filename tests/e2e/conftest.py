@@ -1,4 +1,4 @@
-"""The server that the streaming tests talk to."""
+"""The server that the end-to-end tests share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +10,12 @@ from benchmarks.serving import Server, running_server
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The loop that the client is written for."""
+    """The client of the benchmarks needs asyncio."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 def server(base_model: Path) -> Iterator[Server]:
-    """One worker with base on the CPU, behind Gunicorn, for all tests that do not harm it."""
+    """Gunicorn with one worker and the base model on the CPU, for all tests that leave it as it was."""
     with running_server(workers=1) as running:
         yield running

@@ -1,4 +1,4 @@
-"""The application behind Gunicorn with an engine that knows every word, and that fails when a test says so."""
+"""The application for Gunicorn with a scripted engine that fails when a test asks for it."""
 
 import asyncio
 import os
@@ -18,17 +18,17 @@ from whisperlivekit.settings.env_file import load_settings
 
 SYLLABLES = [first + second for first in "бвгдзклмнпрстфхцчш" for second in "аеиоуыэюя"]
 SCRIPT = tuple(dict.fromkeys(f"{SYLLABLES[n % 162]}{SYLLABLES[n * 7 % 161]}" for n in range(161)))
-"""Words of which none comes twice in a minute: a lost or doubled one is seen."""
+"""No word occurs twice within a minute, so that a lost or repeated one is seen."""
 
 TROUBLE = "SCRIPTED_TROUBLE"
-"""Environment: a folder. A file "oom" or "bad" in it makes one decode of one worker fail, and is gone then; while there
-is a file "slow", models take long to load."""
+"""Environment variable with a folder. A file "oom" or "bad" in it makes one decode of one worker fail, which removes
+the file. While there is a file "slow", models take ``SLOW_S`` to load."""
 
 SLOW_S = 4.0
 
 SPEECH_S, PAUSE_S = 7.8, 1.8
-"""Runs of loud audio and silence. Utterances begin and end in the middle of a word's time, so that it does not matter
-where the windows of the speech detector lie."""
+"""Seconds of loud audio and of silence. Utterances begin and end in the middle of a word's time, so that the position
+of the speech detector's windows does not matter."""
 
 
 def build() -> FastAPI:
@@ -36,7 +36,7 @@ def build() -> FastAPI:
 
 
 class Fragile(ScriptedEngine):
-    """See ``TROUBLE``."""
+    """Fails as ``TROUBLE`` says."""
 
     def __init__(self, trouble: Path) -> None:
         super().__init__(SCRIPT)
@@ -48,7 +48,7 @@ class Fragile(ScriptedEngine):
 
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         if self._takes("oom"):
-            # What the real engine does after CUDA has failed several times in a row.
+            # As the real engine after CUDA has failed several times in a row.
             self.failed = True
             raise ModelUnavailable("the model failed: RuntimeError")
         if self._takes("bad"):
@@ -64,7 +64,7 @@ class Fragile(ScriptedEngine):
 
 
 def speech(runs: int) -> Sound:
-    """So many runs of speech with pauses between them, as the engine hears them."""
+    """``runs`` stretches of speech for the scripted engine, with pauses between them."""
     chance = np.random.default_rng(3)
     parts: list[NDArray[np.float64]] = [np.zeros(round(0.5 * SAMPLE_RATE))]
     for _ in range(runs):
@@ -77,7 +77,7 @@ def said(runs: int) -> str:
     words = []
     for run in range(runs):
         begin = 0.5 + run * (SPEECH_S + PAUSE_S)
-        # 0.3 s before and after speech belong to the utterance.
+        # An utterance includes 0.3 s before and after its speech.
         first, last = -(-(begin - 0.3) // WORD_S), (begin + SPEECH_S + 0.3) // WORD_S
         words += [SCRIPT[index % len(SCRIPT)] for index in range(int(first), int(last))]
     return " " + " ".join(words)

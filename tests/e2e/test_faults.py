@@ -1,6 +1,6 @@
-"""Not a word lost: workers that die, go and fail, services that restart, networks that break.
+"""No word is lost when workers die, drain or fail, when the service restarts, and when the network breaks.
 
-All but the last test run Gunicorn with a scripted engine, whose transcript is known to the word: whole means equal.
+All tests but the last use a scripted engine, whose transcript is known: no word may differ from it.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ import pytest
 from benchmarks.client import Native, Recording, play, read_sound
 from benchmarks.faults import KINDS, changes, difference, plan, run_with_faults
 from benchmarks.proxy import proxy_to
-from benchmarks.scoring import count_retracted, score
+from benchmarks.scoring import count_retracted
 from benchmarks.serving import Server, free_port, running_server
 from benchmarks.speech import read_reference
 from tests.e2e.scripted_app import SCRIPT, SLOW_S, said, speech
 from tests.server.scripted import scripted_server
+from tests.speech import DATA, assert_says, clip
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.launch import GUNICORN_CONF
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.slow]
 
-DATA = Path(__file__).parents[1] / "data"
 SCRIPTED = ("-m", "gunicorn", "--config", str(GUNICORN_CONF), "tests.e2e.scripted_app:build()")
 
 
@@ -47,7 +47,7 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def workers(base_model: Path, trouble: Path) -> Iterator[Server]:
-    """Two workers."""
+    """Two workers with the scripted engine, shared by tests after which two workers serve again."""
     with scripted(trouble) as running:
         yield running
 
@@ -59,8 +59,8 @@ def assert_whole(recording: Recording, runs: int) -> None:
     assert recording.of_type("done")[-1]["gap_s"] == 0
 
 
-async def test_whatever_happens_to_the_worker_the_transcript_is_whole(workers: Server) -> None:
-    """Killed, told to go, all workers replaced, the connection cut: in one stream, at random moments."""
+async def test_every_kind_of_fault_leaves_the_transcript_whole(workers: Server) -> None:
+    """In one stream, at random moments: SIGKILL and SIGTERM to its worker, SIGHUP to the master, a connection reset."""
     sound = speech(4)
     planned = plan(random.Random(2), sound.seconds, 4, KINDS)
     recording, faults = await run_with_faults(workers, sound, planned, pace=4)
@@ -70,7 +70,7 @@ async def test_whatever_happens_to_the_worker_the_transcript_is_whole(workers: S
 
 
 async def test_a_half_open_connection_is_found_and_replaced(workers: Server) -> None:
-    """The network falls silent without a word: the client's ping finds out, and the audio since then is sent again."""
+    """Packets stop arriving but no end closes: the client's ping times out, and it sends the audio since then again."""
     recording, faults = await run_with_faults(workers, speech(1), [(3.0, "silence")], pace=1.5, ping_s=0.5)
     assert [fault.kind for fault in faults] == ["silence"]
     assert recording.losses
@@ -78,7 +78,10 @@ async def test_a_half_open_connection_is_found_and_replaced(workers: Server) -> 
 
 
 async def test_a_reload_waits_for_the_new_workers(workers: Server, trouble: Path) -> None:
-    """HUP where models load slowly: the old workers serve until a new one is warm, so that nobody waits for it."""
+    """On SIGHUP the old workers serve until a new one has loaded its model, so that no stream waits for the load.
+
+    ``SLOW_S`` is the time to load; the stream is moved after it, and has text again in less than half of it.
+    """
     slow = trouble / "slow"
     slow.touch()
     try:
@@ -89,12 +92,12 @@ async def test_a_reload_waits_for_the_new_workers(workers: Server, trouble: Path
     assert code == "shutting_down"
     assert lost_s - fault.at_s > SLOW_S * 0.9
     assert fault.resume_s is not None
-    assert fault.at_s + fault.resume_s - lost_s < 2
+    assert fault.at_s + fault.resume_s - lost_s < SLOW_S / 2, "the stream waited for a model to load"
     assert_whole(recording, 2)
 
 
-async def test_a_model_that_runs_out_of_memory_is_replaced_with_its_worker(workers: Server, trouble: Path) -> None:
-    """As CUDA out of memory: the worker ends, Gunicorn starts another one, clients go on elsewhere."""
+async def test_a_worker_whose_model_fails_is_replaced(workers: Server, trouble: Path) -> None:
+    """As when CUDA runs out of memory: the worker exits, Gunicorn starts another, and the client resumes elsewhere."""
     before = {worker.pid for worker in workers.workers()}
 
     async def fail() -> None:
@@ -106,7 +109,7 @@ async def test_a_model_that_runs_out_of_memory_is_replaced_with_its_worker(worke
     assert failing.done()
     assert [code for _, code in recording.losses] == ["model_unavailable"]
     assert_whole(recording, 2)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(after := {worker.pid for worker in workers.workers()}) < 2 or after == before:
         assert time.monotonic() < deadline, "the worker is not replaced"
         await asyncio.sleep(0.1)
@@ -114,8 +117,8 @@ async def test_a_model_that_runs_out_of_memory_is_replaced_with_its_worker(worke
     assert "the model failed while it served" in workers.log_text()
 
 
-async def test_a_decode_that_fails_once_is_tried_again(workers: Server, trouble: Path) -> None:
-    """One failure of the model costs nothing: neither the connection nor a word."""
+async def test_a_decode_that_fails_once_is_retried(workers: Server, trouble: Path) -> None:
+    """One failed decode costs neither the connection nor a word."""
 
     async def fail() -> None:
         await asyncio.sleep(1)
@@ -129,7 +132,7 @@ async def test_a_decode_that_fails_once_is_tried_again(workers: Server, trouble:
 
 
 async def test_a_restart_under_four_streams_costs_no_word(base_model: Path, trouble: Path) -> None:
-    """SIGTERM to the service, as systemd sends it, and a start on the same port: all four go on where they were."""
+    """SIGTERM to the service, as systemd sends it, and a start on the same port: all four streams resume."""
     port = free_port()
     with ExitStack() as services:
         first = services.enter_context(scripted(trouble, port=port))
@@ -140,11 +143,9 @@ async def test_a_restart_under_four_streams_costs_no_word(base_model: Path, trou
             for number in range(4)
         ]
         await asyncio.sleep(2.5)
-        began = time.monotonic()
         os.kill(first.pid, signal.SIGTERM)
         await asyncio.to_thread(_wait_for_end, first.pid)
-        assert time.monotonic() - began < 10, "longer than the graceful timeout"
-        assert "SIGKILL" not in first.log_text()
+        assert "SIGKILL" not in first.log_text(), "a worker did not end within the graceful timeout"
         services.enter_context(scripted(trouble, port=port))
         recordings = await asyncio.gather(*streams)
     for number, recording in enumerate(recordings):
@@ -162,7 +163,7 @@ def _wait_for_end(pid: int) -> None:
 
 
 async def test_delays_of_seconds_cost_no_word() -> None:
-    """One frame in twenty is held back for up to two seconds, and all behind it."""
+    """One frame in twenty is held back for up to two seconds, with all frames behind it."""
     with scripted_server(ScriptedEngine(SCRIPT)) as server:
         async with proxy_to(server.port, delayed=0.05, delay_s=2, seed=1) as proxy:
             url = f"ws://127.0.0.1:{proxy.port}/ws"
@@ -172,7 +173,7 @@ async def test_delays_of_seconds_cost_no_word() -> None:
 
 
 async def test_a_network_that_is_cut_again_and_again_costs_no_word() -> None:
-    """As a proxy with a short time limit does: each connection lives for 1.5 s."""
+    """A proxy closes each connection after 1.5 s."""
     with scripted_server(ScriptedEngine(SCRIPT)) as server:
         async with proxy_to(server.port, cut_every_s=1.5) as proxy:
             url = f"ws://127.0.0.1:{proxy.port}/ws"
@@ -183,7 +184,7 @@ async def test_a_network_that_is_cut_again_and_again_costs_no_word() -> None:
 
 
 async def test_a_reader_that_pauses_costs_no_word() -> None:
-    """The client sends on, but reads nothing for a while: events wait for it, in order."""
+    """The client sends but reads nothing for a while: the events arrive afterwards, in order."""
     with scripted_server(ScriptedEngine(SCRIPT)) as server:
         dialect = Sleepy(16_000)
         recording = await play(server.ws_url, dialect, speech(1), pace=None)
@@ -192,7 +193,7 @@ async def test_a_reader_that_pauses_costs_no_word() -> None:
 
 
 class Sleepy(Native):
-    """A client whose program hangs for a moment at its first word."""
+    """A client that blocks for 1.5 s at its first committed word."""
 
     slept = False
 
@@ -206,18 +207,22 @@ class Sleepy(Native):
 # ------------------------------------------------------------------------------------------------------ the real model
 
 
-async def test_faults_with_the_real_model_cost_no_word(base_model: Path) -> None:
-    """The fault benchmark in its short form: cut, killed, drained; the text is that of an uninterrupted stream."""
+async def test_faults_with_the_real_model_cost_no_words(base_model: Path) -> None:
+    """The connection is cut, a worker is killed, a worker drains: the text is the transcript, with nothing retracted.
+
+    The model hears some audio again where the stream resumes, so that one word may be missing or be there twice: it may
+    write a word in two. The tests with the scripted engine allow none.
+    """
     sound = read_sound(DATA / "prompts_24s.flac")
-    reference = read_reference(DATA / "prompts_24s.json")
     with running_server(workers=2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0") as server:
-        original = await play(server.ws_url, Native(16_000, language="ru"), sound, pace=3)
         planned = [(4.1, "cut"), (7.3, "kill"), (18.1, "term")]
         recording, faults = await run_with_faults(server, sound, planned, pace=1.5)
-    # The last one waits until a worker has replaced the killed one, and on a slow machine the stream may be over.
+    # The last fault waits for the worker that replaces the killed one. On a slow machine the stream may end before.
     assert [fault.kind for fault in faults][:2] == ["cut", "kill"]
-    found = difference(recording.committed, original.committed)
-    assert (found.lost, found.doubled) == (0, 0), changes(recording.committed, original.committed)
+    transcript = clip("prompts_24s").text
+    assert_says(recording.committed, transcript)
+    found = difference(recording.committed, transcript)
+    assert found.lost <= 1, changes(recording.committed, transcript)
+    assert found.doubled <= 1, changes(recording.committed, transcript)
     assert count_retracted(recording.snapshots) == 0
     assert recording.of_type("gap") == []
-    assert score(recording.snapshots, reference).wer < 0.28

@@ -1,4 +1,4 @@
-"""schemathesis on the server's own OpenAPI: whatever is sent, the answers are those that are promised."""
+"""schemathesis with the server's own OpenAPI: whatever is sent, the answers are as it describes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,8 @@ CASES = [
     ("/metrics", "GET", GOOD),
     ("/v1/audio/transcriptions", "POST", BAD),
 ]
-"""What takes a file can be called badly; a good one is not found by chance: tests/server/test_rest.py has one."""
+"""Path, method, and whether valid or invalid requests are generated. Valid audio cannot be generated: for the endpoint
+that takes a file, tests/server/test_rest.py has valid requests."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def server() -> Iterator[Server]:
 
 @pytest.mark.parametrize(("path", "method", "mode"), CASES, ids=[path for path, _, _ in CASES])
 def test_answers_are_as_described(server: Server, path: str, method: str, mode: GenerationMode) -> None:
-    """A status, a type and a body that the schema has, and never a 500."""
+    """Status, content type and body are in the schema, and the status is never 500."""
     operation = schemathesis.openapi.from_dict(SCHEMA)[path][method]
 
     @hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""Random bytes and frames on real sockets: no crash, no hang, no traceback, nothing left behind."""
+"""Random bytes and frames on real sockets: no crash, no hang, no traceback, no leak."""
 
 import gc
 import json
@@ -21,7 +21,7 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 MEMORY = 60e6
-"""What the whole run may leave: caches of libraries, far less than one leaked session of each example."""
+"""Bytes that the whole run may leave in caches of libraries: far less than one leaked session for each example."""
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def server() -> Iterator[Server]:
 def frame(
     opcode: int, payload: bytes, *, final: bool = True, reserved: int = 0, masked: bool = True, lie: int = 0
 ) -> bytes:
-    """A frame that may break any rule: reserved bits, no mask, another length than its payload's."""
+    """A frame that may break any rule: reserved bits, no mask, a length ``lie`` bytes off the payload's."""
     length = max(0, len(payload) + lie)
     first = (0x80 if final else 0) | reserved << 4 | opcode
     mask = 0x80 if masked else 0
@@ -80,7 +80,7 @@ _conversations = st.builds(
 
 
 def talk(server: Server, sent: bytes, *, handshake: bytes = HANDSHAKE, polite: bool = True) -> bytes:
-    """Sends the bytes, says that nothing follows, and reads to the end of the connection."""
+    """Send the bytes, close the sending side and read to the end; without ``polite`` close at once."""
     answer = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw, suppress(ConnectionError):
         raw.sendall(handshake)
@@ -111,7 +111,7 @@ _patient = hypothesis_settings(
 def test_any_frames_after_the_handshake(
     server: Server, caplog: pytest.LogCaptureFixture, sent: bytes, polite: bool
 ) -> None:
-    """Whatever frames come, in whatever order and however broken: the connection ends and the session with it."""
+    """Any frames in any order, valid or not: the connection ends, and the session with it."""
     check(server, talk(server, sent, polite=polite), caplog)
 
 
@@ -142,14 +142,14 @@ _requests = st.builds(
 @_patient
 @given(request=_requests | st.binary(max_size=200))
 def test_any_bytes_instead_of_a_request(server: Server, caplog: pytest.LogCaptureFixture, request: bytes) -> None:
-    """Broken requests and handshakes get an answer of HTTP or a closed connection."""
+    """Invalid requests and handshakes get an HTTP response or a closed connection."""
     answer = talk(server, b"", handshake=request)
     assert answer[:5] in (b"", b"HTTP/")
     check(server, answer, caplog)
 
 
-def test_nothing_is_left_behind(server: Server) -> None:
-    """After a thousand clients that start, send audio and vanish, memory is what it was."""
+def test_no_memory_is_leaked(server: Server) -> None:
+    """After a thousand clients that start, send audio and disconnect, memory is what it was before."""
     sent = _start + frame(2, LOUD[:6_400])
     process = psutil.Process()
     for polite in (True, False):
