@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from benchmarks.live import read_reference
+from benchmarks.speech import read_reference
 from benchmarks.scoring import TimedWord, count_errors, normalise, spell_numbers
 from tests.conftest import ROOT
 from whisperlivekit.core.hypothesis import Hypothesis, Word

@@ -15,15 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.client import Native, Recording, play, read_sound
+from benchmarks.client import Native, Recording, play
 from benchmarks.faults import KINDS, changes, difference, plan, run_with_faults
 from benchmarks.proxy import proxy_to
 from benchmarks.scoring import count_retracted
 from benchmarks.serving import Server, free_port, running_server
-from benchmarks.speech import read_reference
+from benchmarks.speech import read_speech
 from tests.e2e.scripted_app import SCRIPT, SLOW_S, said, speech
 from tests.server.scripted import scripted_server
-from tests.speech import DATA, assert_says, clip
+from tests.speech import DATA, assert_says
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.launch import GUNICORN_CONF
 
@@ -80,7 +80,7 @@ async def test_a_half_open_connection_is_found_and_replaced(workers: Server) -> 
 async def test_a_reload_waits_for_the_new_workers(workers: Server, trouble: Path) -> None:
     """On SIGHUP the old workers serve until a new one has loaded its model, so that no stream waits for the load.
 
-    ``SLOW_S`` is the time to load; the stream is moved after it, and has text again in less than half of it.
+    A load takes ``SLOW_S``. The stream may be moved twice: from one old worker to the other and then to a new one.
     """
     slow = trouble / "slow"
     slow.touch()
@@ -88,11 +88,12 @@ async def test_a_reload_waits_for_the_new_workers(workers: Server, trouble: Path
         recording, [fault] = await run_with_faults(workers, speech(2), [(3.0, "hup")], pace=2)
     finally:
         slow.unlink()
-    [(lost_s, code)] = recording.losses
-    assert code == "shutting_down"
-    assert lost_s - fault.at_s > SLOW_S * 0.9
+    times_s, codes = zip(*recording.losses, strict=True)
+    assert len(codes) <= 2
+    assert set(codes) == {"shutting_down"}
+    assert times_s[0] - fault.at_s > SLOW_S * 0.9
     assert fault.resume_s is not None
-    assert fault.at_s + fault.resume_s - lost_s < SLOW_S / 2, "the stream waited for a model to load"
+    assert fault.at_s + fault.resume_s - times_s[-1] < SLOW_S * 0.9, "the stream waited for a model to load"
     assert_whole(recording, 2)
 
 
@@ -208,18 +209,17 @@ class Sleepy(Native):
 
 
 async def test_faults_with_the_real_model_cost_no_words(base_model: Path) -> None:
-    """The connection is cut, a worker is killed, a worker drains: the text is the transcript, with nothing retracted.
+    """The connection is cut and the worker is killed: the text is the transcript, and nothing committed is retracted.
 
     The model hears some audio again where the stream resumes, so that one word may be missing or be there twice: it may
     write a word in two. The tests with the scripted engine allow none.
     """
-    sound = read_sound(DATA / "prompts_24s.flac")
+    sound, words = read_speech(DATA / "prompts_24s.flac", 14)
+    transcript = " ".join(word.text for word in words)
     with running_server(workers=2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0") as server:
-        planned = [(4.1, "cut"), (7.3, "kill"), (18.1, "term")]
-        recording, faults = await run_with_faults(server, sound, planned, pace=1.5)
-    # The last fault waits for the worker that replaces the killed one. On a slow machine the stream may end before.
-    assert [fault.kind for fault in faults][:2] == ["cut", "kill"]
-    transcript = clip("prompts_24s").text
+        recording, faults = await run_with_faults(server, sound, [(4.1, "cut"), (7.3, "kill")], pace=1.5)
+    assert [fault.kind for fault in faults] == ["cut", "kill"]
+    assert len(recording.losses) >= 2
     assert_says(recording.committed, transcript)
     found = difference(recording.committed, transcript)
     assert found.lost <= 1, changes(recording.committed, transcript)

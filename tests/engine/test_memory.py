@@ -38,6 +38,7 @@ print((decode(range(32_000, 63_000, 320)) - before) / 2**20)
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_windows_of_every_length_do_not_add_memory(base_model: Path) -> None:
     """After a hundred windows of different lengths: without the limits libraries keep 70 MB for them."""
     ran = subprocess.run(
