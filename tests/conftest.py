@@ -48,9 +48,13 @@ def whisper_base(base_model: Path) -> WhisperModel:
     return WhisperModel(EngineConfig(base_model, "cpu"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first and the browser's last.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run quick tests first: they fail early.
 
-    Playwright leaves its event loop running in the main thread, and no asyncio test can run there after it.
+    With several processes the slow files come first. A long file that is started last would leave the others idle.
     """
-    items.sort(key=lambda item: (item.get_closest_marker("browser") is not None, bool(item.get_closest_marker("slow"))))
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("browser") is not None, item.get_closest_marker("slow") is not None
+
+    items.sort(key=order, reverse=bool(config.getoption("numprocesses", None) or os.environ.get("PYTEST_XDIST_WORKER")))

@@ -27,8 +27,8 @@ VARIABLES = {
 }
 """The environment of each kernel. MKL is not forced where it is not the default: on AMD it took ten times as long."""
 
-SELECTION = "model and not slow and not browser and not gpu"
-"""The marker expression of the tests that are run: those that load the model into their own process."""
+SELECTION = ("-m", "model and not slow and not gpu", "tests/engine", "tests/contract", "tests/benchmarks")
+"""pytest's arguments for the tests that decode in their own process."""
 
 _LOAD = """
 import sys
@@ -93,7 +93,7 @@ def kernels(describe: Callable[[Mapping[str, str]], tuple[str, ...]] = describe)
 
 def run(name: str) -> bool:
     """Run the tests under a kernel, and return whether they passed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", SELECTION]
+    command = [sys.executable, "-m", "pytest", "-q", *SELECTION]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **VARIABLES[name]}, check=False).returncode == 0
 
 
