@@ -93,7 +93,7 @@ def kernels(describe: Callable[[Mapping[str, str]], tuple[str, ...]] = describe)
 
 def run(name: str) -> bool:
     """Run the tests under a kernel, and return whether they passed."""
-    command = [sys.executable, "-m", "pytest", "-q", *SELECTION]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *SELECTION]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **VARIABLES[name]}, check=False).returncode == 0
 
 
