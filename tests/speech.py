@@ -17,11 +17,10 @@ from itertools import pairwise
 
 import jiwer
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from benchmarks.speech import read_reference
 from benchmarks.scoring import TimedWord, count_errors, normalise, spell_numbers
+from benchmarks.speech import read_reference, read_samples
 from tests.conftest import ROOT
 from whisperlivekit.core.hypothesis import Hypothesis, Word
 from whisperlivekit.core.units import SAMPLE_RATE
@@ -61,9 +60,7 @@ class Clip:
 def clip(name: str) -> Clip:
     """A file of ``tests/data`` with its transcript: ``phrase_3s``, ``prompts_24s`` or ``telephone_8k``."""
     [audio] = [path for path in DATA.glob(f"{name}.*") if path.suffix != ".json"]
-    samples, rate = soundfile.read(audio, dtype="float32")
-    if rate != SAMPLE_RATE:
-        samples = np.repeat(samples, SAMPLE_RATE // rate)
+    samples = read_samples(audio)
     samples.flags.writeable = False
     return Clip(samples, tuple(read_reference(DATA / f"{name}.json")))
 

@@ -219,7 +219,10 @@ def _ready(server: Server) -> bool:
 
 
 def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path, base_model: Path) -> None:
-    """The log says why, and Gunicorn exits with status 3 instead of starting workers again and again."""
+    """The log says why, and Gunicorn exits with status 3 instead of starting workers again and again.
+
+    With one worker: when two fail to start at the same time, Gunicorn 27 may end with a traceback and status 1.
+    """
     broken = tmp_path / "models" / "broken"
     broken.mkdir(parents=True)
     for file in base_model.iterdir():
@@ -228,7 +231,7 @@ def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path, base_model: Pat
     (broken / "model.bin").write_bytes(b"\x06\0\0\0not a model")
     with (
         pytest.raises(ServerFailed, match=r"exited with 3 [\s\S]*cannot serve: [\s\S]*broken"),
-        running_server(2, WLK_MODEL=str(broken), ready_within_s=60),
+        running_server(1, WLK_MODEL=str(broken), ready_within_s=60),
     ):
         pass
 
