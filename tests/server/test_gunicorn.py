@@ -42,13 +42,13 @@ def server(base_model: Path) -> Iterator[Server]:
         yield running
 
 
-def opened(server: Server) -> ClientConnection:
+def open_stream(server: Server) -> ClientConnection:
     socket: ClientConnection = connect(server.ws_url, compression=None)
     socket.send('{"type":"start","language":"ru"}')
     return socket
 
 
-def told(socket: ClientConnection) -> list[dict[str, Any]]:
+def all_events(socket: ClientConnection) -> list[dict[str, Any]]:
     """All events until the server closes the connection."""
     events: list[dict[str, Any]] = []
     try:
@@ -86,7 +86,7 @@ def test_both_workers_serve_with_their_own_model(server: Server, speech: bytes) 
     sockets: dict[int, ClientConnection] = {}
     extra: list[ClientConnection] = []
     for _ in range(40):
-        socket = opened(server)
+        socket = open_stream(server)
         pid = worker_of(server, socket)
         if pid in sockets:
             extra.append(socket)
@@ -100,7 +100,7 @@ def test_both_workers_serve_with_their_own_model(server: Server, speech: bytes) 
         socket.send(speech)
         socket.send('{"type":"stop"}')
     for pid, socket in sockets.items():
-        assert_says(text(told(socket)), PHRASE.text)
+        assert_says(text(all_events(socket)), PHRASE.text)
         assert "ctranslate2" in mapped(pid)
         assert psutil.Process(pid).memory_full_info().uss > 120 * 2**20
     assert mapped(server.pid) == set()
@@ -118,7 +118,7 @@ def test_a_20_mb_frame_closes_only_its_connection(server: Server) -> None:
     socket.recv()
     with suppress(ConnectionClosed):
         socket.send(bytes(20_000_000))
-    told(socket)
+    all_events(socket)
     assert socket.close_code == 1009
     assert {worker.pid for worker in server.workers()} == before
     assert httpx.get(f"{server.url}/ready").status_code == 200
@@ -138,10 +138,10 @@ def test_a_file_over_http(server: Server) -> None:
 
 def test_metrics_are_of_all_workers(server: Server, speech: bytes) -> None:
     """Any worker answers for both: it counts all their streams, and says when the server was started."""
-    socket = opened(server)
+    socket = open_stream(server)
     socket.send(speech)
     socket.send('{"type":"stop"}')
-    told(socket)
+    all_events(socket)
     answers = {line for _ in range(6) for line in httpx.get(f"{server.url}/metrics").text.splitlines()}
     assert "whisperlivekit_ready_workers 2.0" in answers
     opened_counts = [
@@ -171,14 +171,14 @@ def test_stopping_drains(base_model: Path, speech: bytes) -> None:
         for _ in range(20):
             httpx.get(f"{server.url}/live")
         assert pids(server) == {worker}
-        socket = opened(server)
+        socket = open_stream(server)
         socket.send(speech)
         # A partial or committed text: the stream is in the middle of an utterance.
         events = [json.loads(socket.recv(timeout=60))]
         while not events[-1].get("text"):
             events.append(json.loads(socket.recv(timeout=60)))
         os.kill(server.pid, signal.SIGTERM)
-        events += told(socket)
+        events += all_events(socket)
         assert "draining" in [event["type"] for event in events]
         assert events[-1]["code"] == "shutting_down"
         assert text(events)
@@ -198,7 +198,7 @@ def test_a_worker_is_recycled_after_its_last_stream(base_model: Path, speech: by
     """A worker that has had its number of streams is recycled when the last one ends. It does not end a live stream."""
     with running_server(1, WLK_GUNICORN_MAX_REQUESTS="2") as server:
         worker = server.workers()[0].pid
-        first, second = opened(server), opened(server)
+        first, second = open_stream(server), open_stream(server)
         for socket in (first, second):
             assert json.loads(socket.recv())["type"] == "ready"
         first.close()
@@ -206,7 +206,7 @@ def test_a_worker_is_recycled_after_its_last_stream(base_model: Path, speech: by
         assert pids(server) == {worker}, "replaced under a live stream"
         second.send(speech)
         second.send('{"type":"stop"}')
-        assert told(second)[-1]["type"] == "done"
+        assert all_events(second)[-1]["type"] == "done"
         wait_until("the worker is replaced", lambda: worker not in pids(server), 60)
         wait_until("ready again", lambda: _ready(server), 60)
 
