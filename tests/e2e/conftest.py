@@ -16,6 +16,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def server(base_model: Path) -> Iterator[Server]:
-    """Gunicorn with one worker and the base model on the CPU, for all tests that leave it as it was."""
-    with running_server(workers=1) as running:
+    """Gunicorn with one worker and the base model on the CPU, for all tests that leave it as it was.
+
+    It has a limit, because without one a slow machine measures that it is slow and refuses streams.
+    """
+    with running_server(workers=1, WLK_MAX_SESSIONS="8") as running:
         yield running

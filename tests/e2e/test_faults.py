@@ -35,7 +35,12 @@ SCRIPTED = ("-m", "gunicorn", "--config", str(GUNICORN_CONF), "tests.e2e.scripte
 @contextmanager
 def scripted(folder: Path, workers: int = 2, port: int | None = None) -> Iterator[Server]:
     with running_server(
-        workers, port=port, command=SCRIPTED, SCRIPTED_TROUBLE=str(folder), WLK_GUNICORN_MAX_REQUESTS="0"
+        workers,
+        port=port,
+        command=SCRIPTED,
+        SCRIPTED_TROUBLE=str(folder),
+        WLK_GUNICORN_MAX_REQUESTS="0",
+        WLK_MAX_SESSIONS="8",
     ) as running:
         yield running
 
@@ -216,7 +221,7 @@ async def test_faults_with_the_real_model_cost_no_words(base_model: Path) -> Non
     """
     sound, words = read_speech(DATA / "prompts_24s.flac", 14)
     transcript = " ".join(word.text for word in words)
-    with running_server(workers=2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0") as server:
+    with running_server(2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0", WLK_MAX_SESSIONS="8") as server:
         recording, faults = await run_with_faults(server, sound, [(4.1, "cut"), (7.3, "kill")], pace=1.5)
     assert [fault.kind for fault in faults] == ["cut", "kill"]
     assert len(recording.losses) >= 2

@@ -38,7 +38,7 @@ def speech() -> bytes:
 @pytest.fixture(scope="module")
 def server(base_model: Path) -> Iterator[Server]:
     """Two workers that are never recycled."""
-    with running_server(2, WLK_GUNICORN_MAX_REQUESTS="0") as running:
+    with running_server(2, WLK_GUNICORN_MAX_REQUESTS="0", WLK_MAX_SESSIONS="64") as running:
         yield running
 
 
@@ -165,7 +165,7 @@ def wait_until(what: str, condition: Any, within_s: float) -> None:
 
 def test_stopping_drains(base_model: Path, speech: bytes) -> None:
     """On SIGTERM a live stream gets the event ``draining`` and the words so far, and is closed with 1012."""
-    with running_server(1, WLK_GUNICORN_MAX_REQUESTS="2") as server:
+    with running_server(1, WLK_GUNICORN_MAX_REQUESTS="2", WLK_MAX_SESSIONS="8") as server:
         # Only streams count for recycling a worker, not health checks.
         worker = server.workers()[0].pid
         for _ in range(20):
@@ -196,7 +196,7 @@ def _zombie(pid: int) -> bool:
 
 def test_a_worker_is_recycled_after_its_last_stream(base_model: Path, speech: bytes) -> None:
     """A worker that has had its number of streams is recycled when the last one ends. It does not end a live stream."""
-    with running_server(1, WLK_GUNICORN_MAX_REQUESTS="2") as server:
+    with running_server(1, WLK_GUNICORN_MAX_REQUESTS="2", WLK_MAX_SESSIONS="8") as server:
         worker = server.workers()[0].pid
         first, second = open_stream(server), open_stream(server)
         for socket in (first, second):
