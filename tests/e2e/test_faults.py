@@ -142,13 +142,26 @@ async def test_a_restart_under_four_streams_costs_no_word(base_model: Path, trou
     port = free_port()
     with ExitStack() as services:
         first = services.enter_context(scripted(trouble, port=port))
+        connections: list[int] = []
         streams = [
             asyncio.create_task(
-                play(first.ws_url, Native(16_000), speech(2 + number % 2), pace=3, reconnections=10, outage_s=60)
+                play(
+                    first.ws_url,
+                    Native(16_000),
+                    speech(2 + number % 2),
+                    pace=3,
+                    reconnections=10,
+                    outage_s=60,
+                    on_connection=connections.append,
+                )
             )
             for number in range(4)
         ]
-        await asyncio.sleep(2.5)
+        while len(connections) < 4:
+            await asyncio.sleep(0.05)
+        # In the middle of the first stretch of speech. A stream that ends inside a pause is decoded with the silence up
+        # to there, where the scripted engine has words.
+        await asyncio.sleep(1.0)
         os.kill(first.pid, signal.SIGTERM)
         await asyncio.to_thread(_wait_for_end, first.pid)
         assert "SIGKILL" not in first.log_text(), "a worker did not end within the graceful timeout"
