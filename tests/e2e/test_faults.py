@@ -142,7 +142,7 @@ async def test_a_restart_under_four_streams_costs_no_word(base_model: Path, trou
     port = free_port()
     with ExitStack() as services:
         first = services.enter_context(scripted(trouble, port=port))
-        connections: list[int] = []
+        connected = asyncio.Semaphore(0)
         streams = [
             asyncio.create_task(
                 play(
@@ -152,13 +152,13 @@ async def test_a_restart_under_four_streams_costs_no_word(base_model: Path, trou
                     pace=3,
                     reconnections=10,
                     outage_s=60,
-                    on_connection=connections.append,
+                    on_connection=lambda _: connected.release(),
                 )
             )
             for number in range(4)
         ]
-        while len(connections) < 4:
-            await asyncio.sleep(0.05)
+        for _ in streams:
+            await connected.acquire()
         # In the middle of the first stretch of speech. A stream that ends inside a pause is decoded with the silence up
         # to there, where the scripted engine has words.
         await asyncio.sleep(1.0)
