@@ -349,6 +349,30 @@ def test_the_words_known_before_a_failure_are_not_lost() -> None:
     check(drive)
 
 
+def test_a_gap_ends_where_its_utterance_ends() -> None:
+    """The decode that failed took audio after the utterance, in which another one had begun: that one is decoded."""
+    session = Session(SessionConfig(max_window_s=1.0, min_silence_s=0.1), Start())
+    session.receive_audio(np.arange(SAMPLE_RATE, dtype=np.float32))
+    session.receive_speech(np.full(20, 0.9, np.float32))
+    for _ in range(MAX_ATTEMPTS):
+        request = session.next_decode()
+        assert request is not None
+        assert (request.start, len(request.samples)) == (0, SAMPLE_RATE)
+        if request.id == MAX_ATTEMPTS:
+            # Four windows of silence end the utterance; seven windows of speech begin the next one.
+            session.receive_speech(np.array([0.1] * 4 + [0.9] * 7, np.float32))
+        session.receive_failure(request.id)
+    end = 24 * WINDOW
+    happened = session.events()
+    assert [event for event in happened if isinstance(event, Gap)] == [Gap(0, end, "decode_failed", end)]
+    assert [event.end for event in happened if isinstance(event, UtteranceEnded)] == [end]
+    assert [event.at for event in happened if isinstance(event, SpeechStarted)] == [0, end]
+    session.receive_stop()
+    request = session.next_decode()
+    assert request is not None
+    np.testing.assert_array_equal(request.samples, np.arange(end, SAMPLE_RATE, dtype=np.float32))
+
+
 def test_no_gap_where_nothing_was_lost() -> None:
     """The last partial reached the end of the audio before the final decode failed: there is no gap."""
     stream = seconds(0, 3)

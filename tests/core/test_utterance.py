@@ -357,15 +357,15 @@ def test_a_failed_window_that_cannot_grow_does_not_wait() -> None:
 
 
 def test_audio_that_is_given_up_begins_after_the_known_words() -> None:
-    """The tail is committed; what follows it is lost, and the utterance is complete if it has ended."""
+    """The tail is committed, what follows it is lost up to the utterance's end, and the utterance is then complete."""
     subject = utterance()
     answer(subject, START + 4 * WORD, *words(3))
     assert subject.tail
     end = START + 9 * WORD
     subject.receive_end(end, end)
     known = subject.known_to
-    committed, lost_from = subject.give_up(end)
-    assert lost_from == known
+    committed, lost_from, lost_to = subject.give_up(end + WORD)
+    assert (lost_from, lost_to) == (known, end)
     assert committed
     assert subject.complete
     assert (subject.window_start, subject.prefix) == (end, [])
@@ -419,8 +419,9 @@ def test_whatever_is_said_windows_and_words_move_forward(
         if not fail:
             outputs = subject.receive_hypothesis(asked, Hypothesis(1, said), committed_to)
         elif not subject.receive_failure(asked):
-            outputs, lost_from = subject.give_up(window.end)
+            outputs, lost_from, lost_to = subject.give_up(window.end)
             assert window.start <= lost_from
+            assert lost_to <= window.end
         for output in outputs or []:
             if isinstance(output, tuple):
                 tells.extend(output)

@@ -175,13 +175,12 @@ class Session:
         if self._failures < MAX_ATTEMPTS:
             return
         self._failures = 0
-        audio_end = request.start + len(request.samples)
-        outputs, lost_from = utterance.give_up(audio_end)
+        outputs, lost_from, lost_to = utterance.give_up(request.start + len(request.samples))
         self._tell(outputs)
-        self._advance(audio_end)
-        if lost_from < audio_end:
-            self._gaps += audio_end - lost_from
-            self._events.append(Gap(lost_from, audio_end, "decode_failed", self._kept_from))
+        self._advance(lost_to)
+        if lost_from < lost_to:
+            self._gaps += lost_to - lost_from
+            self._events.append(Gap(lost_from, lost_to, "decode_failed", self._kept_from))
         self._settle()
 
     def receive_flush(self) -> None:

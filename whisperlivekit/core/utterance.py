@@ -323,19 +323,21 @@ class Utterance:
         self.decoded_to = request.start + len(request.samples)
         return True
 
-    def give_up(self, audio_end: int) -> tuple[list[Output], int]:
+    def give_up(self, audio_end: int) -> tuple[list[Output], int, int]:
         """The audio up to ``audio_end`` cannot be decoded: commit the words known of it.
 
-        Returns what to tell the client, and the position from which on the audio is lost.
+        Returns what to tell the client, and the span of the lost audio, which is empty if it ends before it starts.
         """
         lost_from = max(self.window_start, self.known_to)
+        # What lies after the utterance may belong to the next one.
+        lost_to = min(audio_end, self.end) if self.ended else audio_end
         committed = self._commit(len(self.tail))
         self.prefix = []
         self.context = None
-        self.window_start = self.decoded_to = audio_end
-        if self.ended and audio_end >= self.end:
+        self.window_start = self.decoded_to = lost_to
+        if self.ended and lost_to == self.end:
             self._enter(PhaseInput.GIVEN_UP)
-        return committed, lost_from
+        return committed, lost_from, lost_to
 
     def finish(self) -> list[Output]:
         """The words that are left of a complete utterance."""
