@@ -82,7 +82,7 @@ async def test_twice_as_many_as_fit(small: Server) -> None:
     for answer in (why, ready):
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
-        assert f"this server takes {LIMIT}" in answer.json()["message"]
+        assert f"{LIMIT} of {LIMIT} streams are in use" in answer.json()["message"]
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"{small.url}/ready")).status_code == 200, "the streams are over"
 
