@@ -22,7 +22,7 @@ from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.session import admission
-from whisperlivekit.session.admission import SAMPLE
+from whisperlivekit.session.pace import SAMPLE
 from whisperlivekit.session.runner import MAX_WAITING_S
 
 DATA = Path(__file__).parents[1] / "data"
@@ -167,9 +167,7 @@ def test_speakers_are_refused_by_measurement(monkeypatch: pytest.MonkeyPatch) ->
             with pytest.raises(InvalidStatus) as refused:
                 server.connect()
             assert refused.value.response.status_code == 503
-            assert (
-                "2 streams are live, this server takes 2" in json.loads(refused.value.response.body or b"")["message"]
-            )
+            assert "2 of 2 streams are in use" in json.loads(refused.value.response.body or b"")["message"]
             for socket in (first, second):
                 socket.send('{"type":"stop"}')
                 assert told(socket)[-1]["type"] == "done"

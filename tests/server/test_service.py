@@ -46,7 +46,7 @@ def test_from_loading_to_draining() -> None:
         await subject.load()
         states.append(subject.state)
         assert subject.metrics.ready_workers() == 1
-        subject.admit("a").leave()
+        subject.admit("a").release()
         assert subject.served == 1
         await subject.drain(1.0)
         states.append(subject.state)
@@ -86,7 +86,7 @@ def test_a_full_worker() -> None:
     asyncio.run(subject.load())
     ticket = subject.admit("a")
     assert isinstance(subject.unavailable(), NoCapacity)
-    ticket.leave()
+    ticket.release()
     assert subject.unavailable() is None
 
 

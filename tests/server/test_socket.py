@@ -300,7 +300,7 @@ def test_a_full_server_says_so_before_it_accepts() -> None:
             socket.recv()
             status, body, retry = refused(server)
             assert (status, body["code"]) == (503, "server_full")
-            assert "1 streams are live, this server takes 1" in body["message"]
+            assert "1 of 1 streams are in use" in body["message"]
             assert retry == "5"
         server.wait_until("the leaver is gone", lambda: server.service.streams == 0)
         server.check_alive()
@@ -372,7 +372,7 @@ def test_one_address_has_its_share() -> None:
                 socket.recv()
             status, body, retry = refused(server)
             assert (status, body["code"], retry) == (503, "server_full", "5")
-            assert "2 streams of your address are live, this server takes 2" in body["message"]
+            assert "2 of 2 streams of your address are in use" in body["message"]
         server.wait_until("both are gone", lambda: server.service.streams == 0)
         server.check_alive()
 

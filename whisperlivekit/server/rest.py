@@ -71,7 +71,7 @@ async def transcriptions(request: Request) -> Response:
                 ServerFault("something failed in the server; its operator finds the reason in the log"), session
             )
         finally:
-            ticket.leave()
+            ticket.release()
             service.metrics.closed.labels(code).inc()
             log.info("file closed", extra={"code": code})
 

@@ -16,7 +16,8 @@ from whisperlivekit.errors import ModelUnavailable, ShuttingDown, WhisperLiveKit
 from whisperlivekit.observe import systemd
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard
-from whisperlivekit.session.admission import Admission, Ticket, Timed
+from whisperlivekit.session.admission import Admission, Ticket
+from whisperlivekit.session.pace import TimedRecognizer
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.settings.configs import session_config
 from whisperlivekit.settings.declarations import Settings
@@ -162,7 +163,7 @@ class Service:
             case State.DRAINING:
                 return ShuttingDown("this worker is going; connect again")
             case State.READY:
-                return self.admission.refusal
+                return self.admission.rejection
 
     # ---- streams
 
@@ -177,7 +178,7 @@ class Service:
         unavailable = self.unavailable()
         if unavailable is not None:
             raise unavailable
-        ticket = self.admission.enter(address, realtime=realtime)
+        ticket = self.admission.admit(address, realtime=realtime)
         self.served += 1
         return ticket
 
@@ -185,7 +186,7 @@ class Service:
         """A new session on this worker's engine."""
         if self._engine is None:
             raise ModelUnavailable("the model is not loaded")
-        timed = Timed(self._engine, self.admission.pace)
+        timed = TimedRecognizer(self._engine, self.admission.pace)
         return SessionRunner(timed, self._engine.detector(), self.session_config, start)
 
     @contextmanager

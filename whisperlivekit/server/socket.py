@@ -113,7 +113,7 @@ class Connection:
                 code, close_code, reason = fault.code, fault.close_code, fault.message
                 await self._say_goodbye(fault)
             finally:
-                self._ticket.leave()
+                self._ticket.release()
                 if self._runner is not None:
                     await self._runner.close()
                 self._account(code)
@@ -378,7 +378,7 @@ async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter]
     try:
         await websocket.accept(subprotocol)
     except BaseException:
-        ticket.leave()
+        ticket.release()
         raise
     await Connection(_WebSocketChannel(websocket), make_adapter(), service, ticket).run()
 
@@ -390,7 +390,7 @@ async def explain_socket(request: Request) -> JSONResponse:
         _check(service, request, ())
         if unavailable := service.unavailable():
             raise unavailable
-        service.admission.enter(request.client.host if request.client else "unknown").leave()
+        service.admission.admit(request.client.host if request.client else "unknown").release()
     except WhisperLiveKitError as error:
         return refusal(error, request.scope["session"])
     return JSONResponse(
