@@ -649,7 +649,7 @@ def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 
     had.events = first.events[:seen]
     position = had.kept_from
     words = tuple(word for word in had.words if word.end > position)
-    start = Start(resume=Resume("before", position, words, had.text))
+    start = Start(resume=Resume("before", position, words))
     second = Drive(first.stream, first.stream.decode, config, start, delay=delay)
     return second, had.words
 

@@ -56,7 +56,7 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         events.UtteranceEnded(50_000, 58_000, 58_000),
         events.Done(64_000, 32_000, 3, 2, 8_000),
     ],
-    # The worker goes; its client comes back to another one with what it kept.
+    # The worker shuts down; in "resumed" the client connects to another one and continues the stream.
     "drained": [
         {"type": "start"},
         events.Ready(SESSION, "base", "ru"),
@@ -74,7 +74,6 @@ CONVERSATIONS: dict[str, list[Turn]] = {
                 "session": SESSION,
                 "position": 3200,
                 "words": [{"text": " Мы", "start": 0.2, "end": 0.5, "probability": 0.9}],
-                "context": "Сначала было так.",
             },
         },
         events.Ready(SESSION, "base", None, 3_200),

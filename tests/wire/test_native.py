@@ -15,11 +15,33 @@ from whisperlivekit.core import events
 from whisperlivekit.core.commands import Audio, Command, Flush, Resume, Start, Stop
 from whisperlivekit.core.events import Event
 from whisperlivekit.core.hypothesis import Word
-from whisperlivekit.errors import BadAudio, BadMessage, ClientError, NoCapacity, UnsupportedFormat
+from whisperlivekit.errors import (
+    BadAudio,
+    BadMessage,
+    ClientError,
+    DecodeFailed,
+    MessageTooBig,
+    ModelUnavailable,
+    NoCapacity,
+    ServerFault,
+    ShuttingDown,
+    TimedOut,
+    UnsupportedFormat,
+)
+from whisperlivekit.server.service import new_session_id
 from whisperlivekit.wire.adapter import Adapter
 from whisperlivekit.wire.native import NativeAdapter
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+
+
+def json_values(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[object]:
+    """Anything that ``json.dumps`` writes."""
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | numbers | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+        max_leaves=12,
+    )
 
 
 def started(**fields: Any) -> NativeAdapter:
@@ -88,9 +110,9 @@ def test_a_start_with_all_options() -> None:
         language="auto",
         prompt="Склад",
         hotwords=["Максим", "два слова"],
-        resume={"session": SESSION, "position": 123_456, "words": [word], "context": "Было."},
+        resume={"session": SESSION, "position": 123_456, "words": [word]},
     )
-    resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),), "Было.")
+    resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),))
     assert command == Start("auto", "Склад", ("Максим", "два слова"), resume)
 
 
@@ -139,8 +161,50 @@ def test_errors_do_not_quote_what_people_said() -> None:
         start(hotwords=[{"тайна": 1}])
     assert "тайна" not in caught.value.message
     with pytest.raises(BadMessage) as caught:
-        start(resume={"session": "a", "position": 0, "context": "тайна" * 200})
+        start(resume={"position": 0, "words": [{"text": "тайна" * 100, "start": 0, "end": 1}]})
     assert "тайна" not in caught.value.message
+
+
+# ----------------------------------------------------------------------------------------------------- resume
+
+
+def test_a_stream_keeps_the_id_that_the_server_gave_it() -> None:
+    """Every id that this server makes is one that it takes back on resume."""
+    for made in (new_session_id() for _ in range(50)):
+        command = start(resume={"session": made, "position": 0})
+        assert command.resume is not None
+        assert command.resume.session == made
+
+
+@given(st.text(max_size=64) | st.sampled_from(["unknown", SESSION.upper(), f"{SESSION}\n", f"{SESSION}0", "٣" * 16]))
+def test_an_id_of_another_form_never_reaches_the_log(session: str) -> None:
+    """Sixteen hexadecimal digits and nothing else: a line break in an id would forge a line of the log. The stream
+    itself is resumed all the same, under a new id.
+    """
+    command = start(resume={"session": session, "position": 5})
+    assert command.resume is not None
+    assert command.resume.position == 5
+    if set(session) <= set("0123456789abcdef") and len(session) == 16:
+        assert command.resume.session == session
+    else:
+        assert command.resume.session is None
+
+
+@pytest.mark.parametrize("resume", [{"position": 0}, {"position": 0, "session": None}])
+def test_a_client_that_has_no_id_can_resume(resume: dict[str, Any]) -> None:
+    """Its first connection was lost before ``ready`` came, and the beginning of its audio is gone."""
+    assert start(resume=resume).resume == Resume(None, 0)
+
+
+@given(json_values(st.floats(allow_nan=False, allow_infinity=False)))
+def test_the_context_of_earlier_clients_is_ignored(context: object) -> None:
+    """Version 1 had ``context`` in resume. A page that is open while the server is upgraded still sends it and must
+    not lose its stream; an error never offers the field.
+    """
+    plain = {"session": SESSION, "position": 5}
+    assert start(resume=plain | {"context": context}) == start(resume=plain)
+    with pytest.raises(BadMessage, match=r"expected session, position, words$"):
+        start(resume=plain | {"context": context, "contex": ""})
 
 
 # ------------------------------------------------------------------------------------------------------ order
@@ -200,15 +264,11 @@ def test_half_a_sample_is_bad_audio() -> None:
 
 # --------------------------------------------------------------------------------------------------- any input
 
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
-    max_leaves=12,
-)
+_json = json_values(st.floats())
 _near_word = st.fixed_dictionaries({}, optional={"text": _json, "start": _json, "end": _json, "probability": _json})
 _near_resume = st.fixed_dictionaries(
     {},
-    optional={"session": _json, "position": _json, "words": st.lists(_near_word | _json, max_size=3), "context": _json},
+    optional={"session": _json, "position": _json, "words": st.lists(_near_word | _json, max_size=3)},
 )
 _near_start = st.fixed_dictionaries(
     {"type": st.just("start")},
@@ -326,10 +386,45 @@ def test_an_error_quotes_the_session() -> None:
     }
 
 
-def test_documented_options_are_the_accepted_ones() -> None:
-    """docs/protocol.md names every option of start."""
+@pytest.mark.parametrize("fields", [{"nonsense": 1}, {"resume": {"position": 0, "nonsense": 1}}])
+def test_documented_options_are_the_accepted_ones(fields: dict[str, Any]) -> None:
+    """docs/protocol.md has a row for every option of start and of resume."""
     with pytest.raises(BadMessage) as caught:
-        start(nonsense=1)
+        start(**fields)
     listed = caught.value.message.split("expected ")[1].split(", ")
     documented = PROTOCOL.read_text(encoding="utf-8")
     assert all(f"| `{option}` |" in documented for option in listed)
+
+
+def test_documented_codes_are_the_ones_of_the_errors() -> None:
+    """docs/protocol.md names each error code in the row of the close code that comes with it."""
+    rows = {
+        cells[1].strip(): cells[2]
+        for line in PROTOCOL.read_text(encoding="utf-8").splitlines()
+        if len(cells := line.split("|")) == 5
+    }
+    for error in (
+        BadAudio, BadMessage, DecodeFailed, MessageTooBig, ModelUnavailable, NoCapacity, ServerFault, ShuttingDown,
+        TimedOut, UnsupportedFormat,
+    ):  # fmt: skip
+        assert f"`{error.code}`" in rows[str(error.close_code)], error.code
+
+
+def test_the_documented_example_is_a_conversation_of_this_code() -> None:
+    """docs/protocol.md shows a client what it will meet: its messages are accepted, and the server's events have
+    exactly the fields that are shown, numbered in order.
+    """
+    example = PROTOCOL.read_text(encoding="utf-8").split("```")[1].splitlines()
+    sent = [line[2:] for line in example if line.startswith("> {")]
+    told = [json.loads(line[2:]) for line in example if line.startswith("< {")]
+    adapter = NativeAdapter()
+    commands = [command for message in sent for command in adapter.receive(message)]
+    assert [type(command) for command in commands] == [Start, Stop]
+    assert [event["seq"] for event in told] == list(range(len(told)))
+    fields = {
+        line["message"]["type"]: set(line["message"])
+        for line in map(json.loads, lines("complete").splitlines())
+        if line["from"] == "server"
+    }
+    assert len(told) > 5
+    assert all(set(event) == fields[event["type"]] for event in told)

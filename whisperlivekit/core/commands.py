@@ -1,4 +1,4 @@
-"""What a client can ask of a session. Wire adapters make these from messages."""
+"""What a client asks of a session. Wire adapters make commands from a client's messages."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,14 @@ from whisperlivekit.core.hypothesis import Word
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What a client kept of a stream whose connection was lost."""
+    """What a client knows of a stream whose connection was lost."""
 
-    session: str
-    """The stream's id, as the first ``ready`` told it."""
+    session: str | None
+    """The stream's id, under which it continues; None if the client has none: the stream gets a new one."""
     position: int
-    """The last ``kept_from`` the client saw: the audio that follows begins at this sample."""
+    """The last ``kept_from`` that the client received: the audio that follows begins at this sample."""
     words: tuple[Word, ...] = ()
     """The committed words that end after ``position``."""
-    context: str = ""
-    """Committed text before ``position``, as much of its end as the client kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +27,11 @@ class Start:
     language: str | None = None
     """ISO 639-1 code, "auto", or None for the server's default."""
     prompt: str | None = None
-    """None: the server's default."""
+    """None for the server's default."""
     hotwords: tuple[str, ...] = ()
     resume: Resume | None = None
     realtime: bool = True
-    """False: a file, which gives way to people who speak."""
+    """False: a file. Its decodes wait until no real-time stream needs the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +44,12 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Commit everything heard so far, as if the speaker had paused."""
+    """Commit everything received so far, as if the speaker had paused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The stream is over: commit everything, then end with ``Done``."""
+    """The stream has ended: commit everything, then end with ``Done``."""
 
 
 Command = Start | Audio | Flush | Stop

@@ -1,4 +1,7 @@
-"""What every wire protocol is: a sans-IO translator between messages and the session's commands and events."""
+"""The interface of every wire protocol: it translates a client's messages into commands, and events into messages.
+
+An adapter does no IO: the server passes it what it received, and sends what it returns.
+"""
 
 from typing import Protocol
 
@@ -9,24 +12,24 @@ from whisperlivekit.errors import WhisperLiveKitError
 Message = str | bytes
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""The longest message of a client, in any protocol: 32 s of 16-bit audio at 16 kHz."""
+"""The longest message that a client may send, in any protocol: 32 s of 16-bit audio at 16 kHz."""
 
 
 class Adapter(Protocol):
-    """One connection's translator. It holds only the state of its own stream."""
+    """The translator of one connection; it holds no state but that connection's."""
 
     def receive(self, message: Message) -> list[Command]:
-        """The commands in a client's message; the first command of a connection is always ``Start``.
+        """The commands in a client's message. The first command of a connection is always ``Start``.
 
         Raises:
-            ClientError: the message is not of this protocol's form; the connection ends with it.
+            ClientError: the message does not follow the protocol; the connection must end with this error.
         """
         ...
 
     def send(self, event: Event) -> list[Message]:
-        """The messages that tell a client of an event."""
+        """The messages for an event."""
         ...
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
-        """The messages that tell a client why its connection ends; ``session`` is the id to quote in a report."""
+        """The messages that end a connection with an error; ``session`` is the id to quote in a report."""
         ...

@@ -1,12 +1,13 @@
-"""Our own WebSocket protocol, version 1: docs/protocol.md tells it, this module is it."""
+"""The native WebSocket protocol, version 1, as docs/protocol.md describes it."""
 
 import json
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, from_json
 
 from whisperlivekit.audio.pcm import CHANNELS, ENCODINGS, SAMPLE_RATES, Encoding, PcmDecoder
@@ -34,15 +35,17 @@ from whisperlivekit.wire.languages import check_language
 PROTOCOL = 1
 
 MAX_STREAM_S = 10_000_000.0
-"""Times beyond (115 days) are a client's mistake; sample positions below it are exact in JavaScript too."""
+"""The latest time in seconds that a client may send (115 days). Sample positions up to it are exact in JavaScript."""
 
+SESSION_ID = re.compile(r"[0-9a-f]{16}")
+"""The form of a stream's id. An id that a client sends back is used only in this form, because it goes into the log."""
 
 _ROUNDING = 8
-"""Samples by which a time in milliseconds may be wrong."""
+"""Samples by which a time that was rounded to milliseconds may be off."""
 
 
 class _ClientMessage(BaseModel):
-    # Strict, and nothing unknown: a misspelt option must not be lost in silence.
+    # Strict types and no unknown fields: a misspelt option is an error instead of being ignored.
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -61,17 +64,24 @@ class _WordMessage(_ClientMessage):
 
 
 class _ResumeMessage(_ClientMessage):
-    session: str = Field(min_length=1, max_length=64, description="the id that the first ready told")
+    session: str | None = Field(default=None, max_length=64, description="the id in the stream's first ready")
     position: int = Field(ge=0, le=int(MAX_STREAM_S * 16_000), description="a whole number of samples, 0 or more")
     words: list[_WordMessage] = Field(default=[], max_length=1000, description="a list of up to 1000 words")
-    context: str = Field(default="", max_length=500, description="text of up to 500 characters")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_context(cls, found: Any) -> Any:
+        # Earlier clients send it, also pages that were open while the server was upgraded: they must be able to resume.
+        return {name: value for name, value in found.items() if name != "context"} if isinstance(found, dict) else found
 
     def resume(self) -> Resume:
         words = [word.word() for word in self.words]
-        # A word that ends at the position may seem to end after it: times are told in whole milliseconds.
+        # A word that ends at the position may seem to end after it: a client knows times in whole milliseconds.
         while words and words[0].end <= self.position + _ROUNDING:
             del words[0]
-        return Resume(self.session, self.position, tuple(words), self.context)
+        # An id of another form ("unknown" in earlier clients) is no reason to lose a stream: it gets a new id.
+        known = self.session is not None and SESSION_ID.fullmatch(self.session)
+        return Resume(self.session if known else None, self.position, tuple(words))
 
 
 _Hotword = Annotated[str, Field(min_length=1, max_length=64, description="text of 1 to 64 characters")]
@@ -108,16 +118,16 @@ _MESSAGES: dict[str, type[_StartMessage] | type[_FlushMessage] | type[_StopMessa
 }
 
 _FORMAT_FIELDS = {"encoding", "sample_rate", "channels", "language"}
-"""A well-formed value that is not offered is ``unsupported_format`` in these."""
+"""Fields in which a value of the right type that this server does not support is ``unsupported_format``."""
 
 _WRONG_KIND = {"string_type", "int_type", "list_type", "model_type", "model_attributes_type", "float_type"}
 
-_SPOKEN_FIELDS = {"prompt", "hotwords", "text", "context"}
-"""Fields that hold what people said: an error quotes their length only."""
+_SPOKEN_FIELDS = {"prompt", "hotwords", "text"}
+"""Fields that hold what people said: an error message gives the length of their text, not the text."""
 
 
 class _Stage(Enum):
-    """AWAITING_START --start--> STREAMING --stop--> STOPPED."""
+    """What a connection has received. AWAITING_START --start--> STREAMING --stop--> STOPPED."""
 
     AWAITING_START = auto()
     STREAMING = auto()
@@ -125,7 +135,7 @@ class _Stage(Enum):
 
 
 class NativeAdapter:
-    """One connection's translator between the native protocol and commands and events."""
+    """Translates one connection's messages into commands, and events into messages."""
 
     def __init__(self) -> None:
         self._stage = _Stage.AWAITING_START
@@ -133,10 +143,10 @@ class NativeAdapter:
         self._seq = 0
 
     def receive(self, message: Message) -> list[Command]:
-        """The commands in a client's message; the first one is always ``Start``.
+        """The commands in a client's message. The first command of a connection is always ``Start``.
 
         Raises:
-            ClientError: the message is not of this protocol, or not allowed now; the connection ends with it.
+            ClientError: the message does not follow the protocol; the connection must end with this error.
         """
         if self._stage is _Stage.STOPPED:
             raise BadMessage(f"found {_kind(message)} after stop, expected nothing more")
@@ -156,7 +166,7 @@ class NativeAdapter:
         message = _parse(text)
         if isinstance(message, _StartMessage):
             if self._stage is not _Stage.AWAITING_START:
-                raise BadMessage("found a second start, expected one in a connection: audio, flush or stop may follow")
+                raise BadMessage("found a second start, expected audio, flush or stop after the first one")
             language = None if message.language is None else check_language(message.language)
             self._decoder = PcmDecoder(message.encoding, message.sample_rate, message.channels)
             self._stage = _Stage.STREAMING
@@ -173,11 +183,11 @@ class NativeAdapter:
         return [Audio(rest), Stop()] if len(rest) else [Stop()]
 
     def send(self, event: Event) -> list[Message]:
-        """The message that tells a client of an event."""
+        """The message for an event; always exactly one."""
         return [self._encode(**_fields(event))]
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
-        """The message that tells a client why its connection ends."""
+        """The ``error`` message that ends a connection; ``session`` is the id to quote in a report."""
         return [self._encode(type="error", code=error.code, message=error.message, session=session)]
 
     def _encode(self, type: str, **fields: Any) -> str:  # noqa: A002  (the field's name in the protocol)
@@ -298,7 +308,7 @@ def _path(kind: str, location: tuple[int | str, ...]) -> str:
 
 
 def _model_at(kind: str, location: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that holds the field at ``location``."""
+    """The model of the object that has the field at ``location``."""
     names = [step for step in location if isinstance(step, str)]
     if names[:2] == ["resume", "words"]:
         return _WordMessage
@@ -324,7 +334,7 @@ def _kind(message: Message) -> str:
 
 
 def _describe(found: object, *, quote: bool = True) -> str:
-    """What a client sent, short enough for an error message."""
+    """A value that a client sent, short enough for an error message."""
     match found:
         case dict():
             return "an object"
