@@ -31,8 +31,9 @@ from whisperlivekit.core.events import (
 )
 from whisperlivekit.core.gate import POST_ROLL_S, PRE_ROLL_S
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
-from whisperlivekit.core.session import MAX_ATTEMPTS, UNHEARD_S, Session, SessionConfig
+from whisperlivekit.core.session import MAX_ATTEMPTS, Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
+from whisperlivekit.core.utterance import UNHEARD_S
 
 PRE_ROLL, POST_ROLL = to_samples(PRE_ROLL_S), to_samples(POST_ROLL_S)
 CHUNK = 1_600
