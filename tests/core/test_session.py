@@ -705,6 +705,27 @@ def test_resume_of_a_stream_that_said_all_ends_at_once() -> None:
     assert drive.events[-1] == Done(0, 0, 0, 1, 0)
 
 
+def repeating(request: DecodeRequest) -> Hypothesis:
+    """Says only the last word that it was given, three times: a loop."""
+    last = (request.prefix.split() or ["а"])[-1]
+    end = request.start + len(request.samples)
+    return Hypothesis(request.id, tuple(Word(f" {last}", end - WORD, end, 0.95) for _ in range(3)))
+
+
+@pytest.mark.parametrize("sent_s", [0.1, 1.0, 3.9, 4.0])
+def test_a_resumed_stream_may_stop_before_its_words_were_sent_again(sent_s: float) -> None:
+    """Behind the known words there is no audio that could be decoded without them, whatever the decoder says."""
+    stream = seconds(0, 8)
+    words = tuple(stream.words[:10])
+    drive = Drive(stream, repeating, start=Start(resume=Resume("before", 0, words)))
+    drive.feed(to_samples(sent_s))
+    drive.stop()
+    assert drive.requests
+    assert all(len(request.samples) for request in drive.requests)
+    assert drive.words == []
+    assert isinstance(drive.events[-1], Done)
+
+
 @pytest.mark.parametrize("offset", [-(10**6), 0, 10**9])
 def test_a_client_that_resumes_with_nonsense_harms_only_itself(offset: int) -> None:
     """Words far before or after their audio: the session lives, is bounded, and ends."""
@@ -714,6 +735,23 @@ def test_a_client_that_resumes_with_nonsense_harms_only_itself(offset: int) -> N
     drive = Drive(stream, lambda request: Hypothesis(request.id, ()), start=start).run([CHUNK])
     assert max(drive.held) < to_samples(17)
     check(drive)
+
+
+_claimed = st.lists(st.tuples(st.integers(-10_000, 120_000), st.integers(-10_000, 120_000)), min_size=1, max_size=14)
+
+
+@hypothesis_settings(max_examples=200)
+@given(streams, st.floats(0, 1), _claimed, st.one_of(garbage(), st.just(repeating)), st.integers(0, 4))
+def test_no_resume_breaks_a_promise(
+    stream: Stream, share: float, claimed: list[tuple[int, int]], decode: Decoder, delay: int
+) -> None:
+    """Whatever words a client claims to have, before, in or after the audio that it sends, and whatever a decoder makes
+    of them.
+    """
+    position = round(share * stream.length)
+    words = tuple(Word(" а", position + start, position + end, 1.0) for start, end in claimed)
+    start = Start(resume=Resume("before", position, words))
+    check(Drive(stream, decode, SessionConfig(max_window_s=3.0), start, delay=delay).run([CHUNK]))
 
 
 # ---- what a request says

@@ -432,10 +432,15 @@ class Utterance:
 
         The decoder may have taken the end of the given text for the end of all text, or may only repeat that text.
         """
+        audio_end = request.start + len(request.samples)
+        available = min(audio_end, self.end) if self.ended else audio_end
+        if self.prefix and self.prefix[-1].end >= available:
+            # A resumed stream may end before the audio of its words has arrived again: nothing is left to decode alone.
+            return False
         given = self.context is not None or bool(self.prefix)
         if invented:
             cause = RetryInput.INVENTED if given else RetryInput.UNAIDED
-        elif self._retry is Retry.UNUSED and self._has_room(request):
+        elif self._retry is Retry.UNUSED and self._has_room(request.final, audio_end - self.known_to):
             cause = RetryInput.EMPTY
         else:
             return False
@@ -448,10 +453,9 @@ class Utterance:
             self._move_window(self.prefix[-1].end)
         return True
 
-    def _has_room(self, request: DecodeRequest) -> bool:
-        """Whether the given text may have kept the decoder from words that were said."""
-        unheard = request.start + len(request.samples) - self.known_to
-        if request.final:
+    def _has_room(self, final: bool, unheard: int) -> bool:
+        """Whether the given text may have kept the decoder from words that were said in ``unheard`` samples."""
+        if final:
             return self.context is not None or (bool(self.prefix) and unheard > self._unheard)
         # A short piece of audio often holds no word, with or without context.
         return self.context is not None and unheard > 2 * self._unheard
