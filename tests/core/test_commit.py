@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperlivekit.core.commit import CLEAR, EARLY, LATE, NUMBER, RECENT, SURE, UNSURE, CommitPolicy
-from whisperlivekit.core.hypothesis import Word, bare
+from whisperlivekit.core.hypothesis import Word, normalize
 from whisperlivekit.core.units import ENCODER_FRAME
 
 THRESHOLD = 25
@@ -137,4 +137,4 @@ def test_everything_is_committed_when_enough_was_heard_after_it(hypothesis: list
 
 def test_bare_words_have_letters_and_digits_only() -> None:
     """Comparison ignores what punctuation and case do."""
-    assert [bare(text) for text in (" Из-за", "«Ёлка»!", " 10%", " —")] == ["изза", "ёлка", "10", ""]
+    assert [normalize(text) for text in (" Из-за", "«Ёлка»!", " 10%", " —")] == ["изза", "ёлка", "10", ""]

@@ -4,8 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperlivekit.core.evidence import LOOP_COPIES, NO_SPEECH, SURE_PHANTOM, SURE_WORD, count_spoken, is_speech
-from whisperlivekit.core.hypothesis import Word, bare
+from whisperlivekit.core.evidence import (
+    LOOP_COPIES,
+    MAX_NO_SPEECH,
+    MIN_LISTED_PROBABILITY,
+    MIN_PROBABILITY,
+    count_spoken,
+    is_speech,
+)
+from whisperlivekit.core.hypothesis import Word, normalize
 from whisperlivekit.core.units import SAMPLE_RATE
 
 
@@ -26,8 +33,8 @@ def hypothesis(text: str, probability: float) -> list[Word]:
 )
 def test_phantoms_are_doubted(text: str) -> None:
     """What Whisper writes over silence is dropped unless it is sure of it: people do say such things."""
-    assert not is_speech(hypothesis(text, SURE_PHANTOM - 0.05), 0.0)
-    assert not is_speech(hypothesis(text, 0.95), NO_SPEECH + 0.05)
+    assert not is_speech(hypothesis(text, MIN_LISTED_PROBABILITY - 0.05), 0.0)
+    assert not is_speech(hypothesis(text, 0.95), MAX_NO_SPEECH + 0.05)
     assert is_speech(hypothesis(text, 0.95), 0.1)
 
 
@@ -39,12 +46,12 @@ def test_plain_speech_is_not_doubted_for_its_words(text: str) -> None:
 
 def test_improbable_words_over_no_speech_are_invented() -> None:
     """Either alone is not enough: quiet voices have both now and then."""
-    assert not is_speech(hypothesis("а вот", SURE_WORD - 0.1), NO_SPEECH + 0.1)
-    assert is_speech(hypothesis("а вот", SURE_WORD - 0.1), NO_SPEECH - 0.1)
-    assert is_speech(hypothesis("а вот", SURE_WORD + 0.1), NO_SPEECH + 0.1)
+    assert not is_speech(hypothesis("а вот", MIN_PROBABILITY - 0.1), MAX_NO_SPEECH + 0.1)
+    assert is_speech(hypothesis("а вот", MIN_PROBABILITY - 0.1), MAX_NO_SPEECH - 0.1)
+    assert is_speech(hypothesis("а вот", MIN_PROBABILITY + 0.1), MAX_NO_SPEECH + 0.1)
 
 
-@given(st.text(max_size=40), st.floats(SURE_PHANTOM, 1), st.floats(0, NO_SPEECH))
+@given(st.text(max_size=40), st.floats(MIN_LISTED_PROBABILITY, 1), st.floats(0, MAX_NO_SPEECH))
 def test_words_that_the_model_is_sure_of_are_never_dropped(text: str, probability: float, no_speech: float) -> None:
     """Whatever they say."""
     assert is_speech(hypothesis(text, probability), no_speech)
@@ -67,7 +74,7 @@ def spoken(text: str, word_s: float = 0.4, probability: float = 0.9) -> list[Wor
 
 
 def kept(before: str, words: list[Word], *, final: bool = False) -> str:
-    count = count_spoken([bare(word) for word in before.split()], words, final=final)
+    count = count_spoken([normalize(word) for word in before.split()], words, final=final)
     return "".join(word.text for word in words[:count]).strip()
 
 
@@ -138,5 +145,5 @@ def test_only_the_end_is_ever_cut(
     said = spoken(" ".join(words), word_s, probability)
     count = count_spoken(before, said, final=final)
     assert 0 <= count <= len(said)
-    left = [*before, *(bare(word.text) for word in said[:count])]
+    left = [*before, *(normalize(word.text) for word in said[:count])]
     assert count == 0 or left[-LOOP_COPIES:] != [left[-1]] * LOOP_COPIES

@@ -9,7 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from tests.conftest import ROOT
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, bare
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, normalize
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.whisper import MAX_BATCH, MIN_PARALLEL, EngineConfig, WhisperModel
 from whisperlivekit.observe.gpu import Gpu, NoGpu, visible_gpus
@@ -34,7 +34,7 @@ def phrase() -> NDArray[np.float32]:
 
 
 def words(hypothesis: Hypothesis) -> list[str]:
-    return [bare(word.text) for word in hypothesis.words]
+    return [normalize(word.text) for word in hypothesis.words]
 
 
 @pytest.mark.parametrize("compute_type", ["float16", "int8_float16", "bfloat16"])

@@ -33,7 +33,7 @@ def quiet(samples: int) -> NDArray[np.float32]:
 
 
 class HeldEngine(ScriptedEngine):
-    """Decodes wait until they are released."""
+    """Decodes wait until the test releases them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def runner_of(engine: ScriptedEngine, start: Start | None = None) -> SessionRunn
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """A test that hangs is a test that fails."""
+    """Run a test with a time limit: one that hangs fails."""
 
     async def limited() -> None:
         async with asyncio.timeout(20):
@@ -70,7 +70,7 @@ async def collect(runner: SessionRunner) -> list[Event]:
 
 
 async def feed(runner: SessionRunner, samples: NDArray[np.float32], sizes: Iterable[int] = (CHUNK,)) -> None:
-    """Audio in chunks of these sizes, the last one repeated; what is due happens in between."""
+    """Send audio in chunks of these sizes, the last one repeated; decodes run in between."""
     sizes = list(sizes)
     position = 0
     while position < len(samples):
@@ -89,7 +89,7 @@ def text_of(events: list[Event]) -> str:
 
 
 def test_a_stream_from_start_to_done() -> None:
-    """Everything in its order, the words with the times of the stream, ``Done`` last."""
+    """Events come in order, words have the times of the stream, and ``Done`` is last."""
 
     async def test() -> None:
         runner = runner_of(ScriptedEngine())
@@ -110,7 +110,7 @@ def test_a_stream_from_start_to_done() -> None:
 @hypothesis_settings(max_examples=25)
 @given(st.lists(st.integers(1, 60_000), min_size=1, max_size=30), st.integers(0, 511))
 def test_chunks_do_not_change_the_words(sizes: list[int], rest: int) -> None:
-    """However the network cuts the audio."""
+    """The words do not depend on how the network cuts the audio."""
     audio = np.concatenate([quiet(9_000), loud(12 * WORD + rest)])
 
     async def test() -> None:
@@ -128,7 +128,7 @@ def test_chunks_do_not_change_the_words(sizes: list[int], rest: int) -> None:
 
 
 def test_events_may_be_read_after_everything_happened() -> None:
-    """Nothing is lost when nobody reads; how much waits is told."""
+    """No event is lost while nobody reads, and ``pending_events`` says how many wait."""
 
     async def test() -> None:
         runner = runner_of(ScriptedEngine())
@@ -146,7 +146,7 @@ def test_events_may_be_read_after_everything_happened() -> None:
 
 
 def test_an_empty_stream() -> None:
-    """Stop at once, and empty audio: done, not stuck."""
+    """Empty audio and an immediate stop give ``Done``."""
 
     async def test() -> None:
         runner = runner_of(ScriptedEngine())
@@ -158,7 +158,7 @@ def test_an_empty_stream() -> None:
 
 
 def test_flush_is_answered_and_the_stream_goes_on() -> None:
-    """All words before it come before the answer."""
+    """All words before the flush come before its answer, and the stream continues."""
 
     async def test() -> None:
         engine = ScriptedEngine()
@@ -183,18 +183,18 @@ def test_flush_is_answered_and_the_stream_goes_on() -> None:
 
 
 def test_a_session_starts_once() -> None:
-    """A second start is a mistake of the caller, not of the client."""
+    """A second start is a fault of the caller: the adapter rejects one that a client sends."""
 
     async def test() -> None:
         runner = runner_of(ScriptedEngine())
-        with pytest.raises(ValueError, match="starts once"):
+        with pytest.raises(ValueError, match="found a second Start"):
             await runner.receive(Start())
 
     run(test)
 
 
 def test_resume_goes_on_where_the_client_was() -> None:
-    """The words it had come as prefix and not again."""
+    """The words that the client has become the prefix and are not told again."""
 
     async def test() -> None:
         had = tuple(
@@ -215,7 +215,7 @@ def test_resume_goes_on_where_the_client_was() -> None:
 
 
 def test_a_slow_engine_makes_the_client_wait() -> None:
-    """Audio is taken up to a bound while a decode is under way, and again when it is done."""
+    """While a decode runs, audio is taken up to a bound only; when it is done, more is taken."""
 
     async def test() -> None:
         engine = HeldEngine()
@@ -238,7 +238,7 @@ def test_a_slow_engine_makes_the_client_wait() -> None:
 
 
 def test_silence_is_taken_as_fast_as_it_comes() -> None:
-    """Only speech has to wait for the model."""
+    """Silence never waits for the model."""
 
     async def test() -> None:
         engine = HeldEngine()
@@ -255,7 +255,7 @@ def test_silence_is_taken_as_fast_as_it_comes() -> None:
 
 
 def test_a_failed_decode_is_tried_again() -> None:
-    """One failure costs nothing."""
+    """One failed decode loses no word."""
 
     async def test() -> None:
         engine = ScriptedEngine()
@@ -284,7 +284,7 @@ class FailingEngine(ScriptedEngine):
 
 
 def test_failures_without_end_become_a_gap() -> None:
-    """The stream ends well and says what it lost."""
+    """The stream ends with ``Done``, and a gap names the audio that was lost."""
 
     async def test() -> None:
         runner = runner_of(FailingEngine(DecodeFailed("a test")))
@@ -299,9 +299,9 @@ def test_failures_without_end_become_a_gap() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("error", [ModelUnavailable("a test"), RuntimeError("nobody foresaw this")])
-def test_a_dead_engine_is_told_to_whoever_reads(error: Exception) -> None:
-    """After all events that came before; whether it was foreseen or not, nobody waits for ever."""
+@pytest.mark.parametrize("error", [ModelUnavailable("a test"), RuntimeError("an unexpected error")])
+def test_a_dead_engine_is_raised_by_events(error: Exception) -> None:
+    """``events`` raises the error, expected or not, after all earlier events: a reader never waits for ever."""
 
     async def test() -> None:
         runner = runner_of(FailingEngine(error))
@@ -326,7 +326,7 @@ def test_a_dead_engine_is_told_to_whoever_reads(error: Exception) -> None:
 
 
 def test_close_abandons_the_stream() -> None:
-    """The decode in flight is cancelled, who waits is let go, and no ``Done`` pretends an end."""
+    """The decode in flight is cancelled, a waiting ``receive`` returns, and ``events`` ends without ``Done``."""
 
     async def test() -> None:
         engine = HeldEngine()
@@ -345,7 +345,7 @@ def test_close_abandons_the_stream() -> None:
 
 
 def test_drain_tells_the_words_of_the_decode_in_flight() -> None:
-    """A worker that goes says what it has; the rest the client sends elsewhere."""
+    """A worker that shuts down tells the words that it is decoding; the client resumes the rest elsewhere."""
 
     async def test() -> None:
         engine = HeldEngine()
@@ -368,7 +368,7 @@ def test_drain_tells_the_words_of_the_decode_in_flight() -> None:
 
 
 def test_drain_of_a_silent_stream_ends_at_once() -> None:
-    """There is nothing to wait for."""
+    """Without a decode in flight there is nothing to wait for."""
 
     async def test() -> None:
         runner = runner_of(ScriptedEngine())
@@ -381,7 +381,7 @@ def test_drain_of_a_silent_stream_ends_at_once() -> None:
 
 
 def test_the_resume_after_a_drain_completes_the_text() -> None:
-    """What one worker had told and what the next one says make the whole."""
+    """The words of the first worker and those of the next one are the whole transcript."""
 
     async def test() -> None:
         audio = loud(30 * WORD)

@@ -1,1 +1,1 @@
-"""The pure session core: audio positions, speech gate, commit policy, state table. No IO, no clock, no model."""
+"""The session core: speech gate, utterances, commit policy. It is pure: no IO, no clock, no model, no event loop."""

@@ -1,72 +1,74 @@
-"""Which words of a hypothesis are certain enough to be committed."""
+"""Decides which words of a hypothesis are certain enough to be committed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from whisperlivekit.core.hypothesis import Word, bare
+from whisperlivekit.core.hypothesis import Word, normalize
 from whisperlivekit.core.units import ENCODER_FRAME
 
 SURE = 0.85
-"""Probability from which a word that two hypotheses in a row agree on may be committed early."""
+"""Probability from which on a word may be committed early, if the previous hypothesis had it too."""
 
 UNSURE = 0.4
-"""Probability below which a word waits: wrong starts and invented words score lower, most misspelt ones higher."""
+"""Probability below which a word is committed late. Wrong beginnings and invented words score lower than this, most
+misspelt words higher."""
 
 EARLY = 0.5
-"""Share of the threshold for sure words."""
+"""Factor on the threshold for sure words."""
 
 LATE = 4.0
-"""Multiple of the threshold for unsure words."""
+"""Factor on the threshold for unsure words."""
 
 CLEAR = 0.88
-"""Mean probability of the committed words of clean speech: 0.87 to 0.90 over four streams; with noise 10 dB below the
-speech 0.80 to 0.87."""
+"""Mean probability of the committed words in clean speech. Measured: 0.87 to 0.90 over four streams; 0.80 to 0.87 with
+noise 10 dB below the speech."""
 
 NOISY = 2.5
-"""By how much of what is missing to ``CLEAR`` the border of the unsure words rises: in noise, fragments are rated as
-high as misspelt words are in clean speech."""
+"""In noise the limit for unsure words is raised by this factor times the distance of the stream's mean probability to
+``CLEAR``: there, fragments get the probabilities that misspelt words have in clean speech."""
 
 RECENT = 20
-"""Words that the mean is made of, so to say: each new one moves it by a twentieth."""
+"""The mean probability is a running mean: each new word moves it by 1 / ``RECENT``."""
 
 NUMBER = 6.0
-"""Multiple of the threshold for digits that no word follows: "26" may be written when only "двадцать" is heard."""
+"""Factor on the threshold for digits after which no word follows. The decoder may write "26" when only "двадцать"
+(twenty) has been said."""
 
 
 @dataclass(slots=True)
 class CommitPolicy:
-    """Commit by alignment: a word that ends well before the audio does has been heard whole.
+    """Commits by alignment: a word that ends far enough before the end of the audio has been heard completely.
 
-    How well depends on the evidence: sooner for a sure word that the hypothesis before had too, later for an unsure
-    one, so that a wrong start can still be corrected by what follows it.
+    How far depends on the evidence. A sure word that the previous hypothesis had too is committed earlier. An unsure
+    word is committed later, so that a wrong beginning can still be corrected by what follows it.
 
-    Source: AlignAtt (Papi et al., 2023), on the times of a finished hypothesis instead of each decoding step, and
-    LocalAgreement (Liu et al., 2020) as the second opinion.
+    Source: AlignAtt (Papi et al., 2023), applied to the word times of a finished hypothesis instead of each decoding
+    step, together with LocalAgreement (Liu et al., 2020).
     """
 
     frame_threshold: int
-    """Encoder frames (20 ms) between the end of a word and the end of the audio."""
+    """The distance, in encoder frames of 20 ms, between the end of a word and the end of the audio."""
     _before: list[str] = field(default_factory=list)
-    """The uncommitted words of the hypothesis before."""
+    """The words of the previous hypothesis that were not committed, normalized."""
     _clarity: float = CLEAR
-    """The mean probability of the words committed lately, of this stream."""
+    """Running mean of the probabilities of this stream's committed words."""
 
     def committable(self, words: Sequence[Word], audio_end: int) -> int:
-        """How many of the first ``words`` can be committed, given audio up to ``audio_end``."""
+        """How many of the first ``words`` can be committed, given audio up to ``audio_end``. They count as committed."""
         count = 0
         agreed = True
         for index, (word, before) in enumerate(zip(words, [*self._before, *[""] * len(words)], strict=False)):
-            agreed = agreed and bare(word.text) == before
+            agreed = agreed and normalize(word.text) == before
             if word.end > audio_end - self._distance(word, words[index + 1 :], agreed=agreed):
                 break
             count += 1
-        self._before = [bare(word.text) for word in words[count:]]
+        self._before = [normalize(word.text) for word in words[count:]]
         for word in words[:count]:
             self._clarity += (word.probability - self._clarity) / RECENT
         return count
 
     def reset(self) -> None:
-        """A new utterance begins: there is no hypothesis before."""
+        """A new utterance begins: no previous hypothesis exists. What was learnt about the stream stays."""
         self._before = []
 
     def _distance(self, word: Word, following: Sequence[Word], *, agreed: bool) -> float:
@@ -75,7 +77,7 @@ class CommitPolicy:
             return distance * LATE
         if _is_number(word) and all(_is_number(other) for other in following):
             return distance * NUMBER
-        # The last word may still grow: only what follows it shows where it ended.
+        # The last word may still become longer: only a following word shows where it ends.
         return distance * EARLY if following and agreed and word.probability >= SURE else distance
 
 

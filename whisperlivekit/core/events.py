@@ -1,6 +1,6 @@
-"""What a session tells. Wire adapters make messages from these.
+"""What happens in a session. Wire adapters make a client's messages from events.
 
-Positions are samples from the beginning of the stream.
+Positions are samples at 16 kHz from the beginning of the stream; spans are ``[start, end)``.
 """
 
 from dataclasses import dataclass
@@ -10,28 +10,36 @@ from whisperlivekit.core.hypothesis import Word
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The session is open. Made by the server, not by the core."""
+    """The session is open. The server makes this event, not the core."""
 
     session: str
+    """The stream's id; a resumed stream keeps it."""
     model: str
     language: str | None
+    """None: it is detected."""
     position: int = 0
-    """Where the stream begins: 0, or the position it resumes from."""
+    """Where the audio begins: 0, or the position from which a stream resumes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
+    """An utterance begins."""
+
     at: int
+    """Its first sample, pre-roll included."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
+    """The speech of an utterance has ended; its last words may still follow."""
+
     at: int
+    """End of the last window with speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The tail that follows the committed words; replaces the last partial whole."""
+    """The words after the committed ones, as they are heard now. Replaces the previous partial; may be empty."""
 
     text: str
     start: int
@@ -40,11 +48,11 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Words that will never change. The partial they came from is void; a new one follows if a tail is left."""
+    """Words that will never change. The previous partial is void; a new one follows if words are left after these."""
 
     words: tuple[Word, ...]
     kept_from: int
-    """Audio before this sample will never be needed again."""
+    """Audio before this sample will not be needed again. Never decreases in a stream."""
 
     @property
     def text(self) -> str:
@@ -70,7 +78,7 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Audio that was not transcribed, and why. ``reason`` is a short code: see docs/protocol.md."""
+    """Audio that could not be transcribed. ``reason`` is a code from docs/protocol.md."""
 
     start: int
     end: int
@@ -80,30 +88,33 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Once a second of audio: how far the session has come, also where nobody speaks."""
+    """How far the session is. Comes once per second of audio, also while nobody speaks."""
 
     received: int
     settled: int
-    """Everything before this sample is committed, silent or named by a gap."""
+    """Everything before this sample is committed, silent or part of a gap."""
     kept_from: int
 
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """This worker is going: what it has heard follows, then the connection closes. Made by the server."""
+    """This worker is shutting down. The words that it is decoding follow, then the connection closes. The server makes
+    this event, not the core.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The last event: totals of the stream."""
+    """The last event: totals of this session."""
 
     received: int
+    """Samples received."""
     speech: int
     """Samples inside utterances."""
     words: int
     utterances: int
     gaps: int
-    """Samples named by gap events."""
+    """Samples in gaps."""
 
 
 Event = (

@@ -1,4 +1,4 @@
-"""Speech probabilities in, speech starts and stops out."""
+"""The speech gate: speech probabilities in, starts and ends of utterances out."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -6,18 +6,21 @@ from enum import Enum, auto
 from whisperlivekit.core.units import WINDOW, to_samples
 
 OPEN_WINDOWS = 3
-"""Windows of speech, within ``OPEN_SPAN``, that open the gate: about 0.1 s, shorter than any Russian word."""
+"""Windows with speech, among the last ``OPEN_SPAN``, that open the gate: about 0.1 s, shorter than any Russian word."""
 
 OPEN_SPAN = 5
+"""Windows that are looked at to open the gate: a short dip inside the first syllable does not keep it closed."""
 
 HYSTERESIS = 0.15
 """How far below the opening threshold a window still counts as speech once the gate is open. Source: Silero VAD."""
 
 POST_ROLL_S = 0.3
-"""Audio after the last speech window that belongs to the utterance: final voiceless consonants score low too."""
+"""Seconds of audio after the last speech window that belong to the utterance: voiceless consonants at the end of a word
+get low probabilities."""
 
 PRE_ROLL_S = 0.3
-"""Audio before the first speech window that belongs to the utterance: soft first consonants score too low."""
+"""Seconds of audio before the first speech window that belong to the utterance: soft consonants at the beginning of a
+word get low probabilities."""
 
 
 class GateState(Enum):
@@ -27,26 +30,33 @@ class GateState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    """An utterance begins."""
+
     at: int
-    """Where the utterance begins, pre-roll included."""
+    """Its first sample, pre-roll included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
+    """The utterance ends."""
+
     at: int
-    """The end of the last speech window."""
+    """End of its last speech window."""
     end: int
-    """Where the utterance ends, post-roll included; the next one begins no earlier."""
+    """End of its audio, post-roll included. The next utterance begins no earlier."""
 
 
 class Gate:
-    """Speech start and stop with hysteresis, hangover and pre-roll.
+    """Finds the start and end of speech with hysteresis, hangover and pre-roll.
 
     CLOSED -> OPEN when ``OPEN_WINDOWS`` of the last ``OPEN_SPAN`` windows reach the threshold.
-    OPEN -> CLOSED when no window has reached the lower threshold for the hangover.
+    OPEN -> CLOSED when for the length of the hangover no window has reached the lower threshold.
     """
 
     def __init__(self, threshold: float, hangover_s: float, start: int = 0) -> None:
+        """threshold: speech probability of a window. hangover_s: silence that ends an utterance. start: the position of
+        the first window.
+        """
         self._threshold = threshold
         self._hangover = to_samples(hangover_s)
         self._pre_roll = to_samples(PRE_ROLL_S)
@@ -54,13 +64,13 @@ class Gate:
         self._earliest = start
         self.state = GateState.CLOSED
         self.position = start
-        """End of the last window judged."""
+        """End of the last window received."""
         self.speech_end = start
         """End of the last speech window."""
 
     @property
     def silence(self) -> int:
-        """Samples since the last speech window."""
+        """Samples since the end of the last speech window."""
         return self.position - self.speech_end
 
     @property
@@ -70,18 +80,18 @@ class Gate:
         return max(self._earliest, self.position - waiting - self._pre_roll)
 
     def open(self, at: int) -> None:
-        """Open by order, at ``at``: a resumed stream goes on inside an utterance."""
+        """Open the gate at ``at``: a resumed stream continues inside an utterance."""
         self.state = GateState.OPEN
         self.speech_end = max(self.speech_end, at)
 
     def close(self, at: int) -> None:
-        """Close by order; the next utterance begins no earlier than ``at``."""
+        """Close the gate: the client flushed. The next utterance begins no earlier than ``at``."""
         self.state = GateState.CLOSED
         self._recent.clear()
         self._earliest = at
 
     def receive_speech(self, probability: float) -> Opened | Closed | None:
-        """Judge the next 512-sample window."""
+        """The speech probability of the next 512-sample window. Returns the change that it makes, if any."""
         window_start = self.position
         self.position += WINDOW
         if self.state is GateState.OPEN:

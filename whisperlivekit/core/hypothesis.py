@@ -1,4 +1,4 @@
-"""What goes to a recognizer and what comes back: plain values."""
+"""What a session sends to a recognizer and what it gets back: plain values."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 class Word:
     """One recognised word, punctuation included.
 
-    ``text`` begins with a space where one belongs before it, so that joining the texts of words gives the transcript.
+    ``text`` begins with a space where one belongs in front of it, so the joined texts of all words are the transcript.
     """
 
     text: str
@@ -26,7 +26,7 @@ class DecodeRequest:
     """One piece of audio to be decoded."""
 
     id: int
-    """Chosen by the session; the result of a request that is no longer wanted is recognised by it."""
+    """Chosen by the session, which recognises by it the result of a request that is no longer wanted."""
     samples: NDArray[np.float32]
     """float32[n], mono 16 kHz, in [-1, 1]."""
     start: int
@@ -34,33 +34,33 @@ class DecodeRequest:
     language: str | None
     """ISO 639-1 code; None: detect it."""
     context: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """Earlier speech to be heard before ``samples``, float32[m]; ``context_text`` is what it says."""
+    """Earlier speech that the decoder hears before ``samples``, float32[m]; ``context_text`` is its text."""
     context_text: str = ""
     prefix: str = ""
-    """Text already committed within ``samples``; the hypothesis continues it."""
+    """Text that is already committed at the beginning of ``samples``. The hypothesis continues it."""
     prompt: str = ""
-    """Earlier text or a style example: given to the decoder as previous text."""
+    """Text that the decoder is given as previous text: names, an example of style."""
     hotwords: tuple[str, ...] = ()
     final: bool = False
-    """The utterance ends with ``samples``: everything will be committed, so accuracy comes before speed."""
+    """The utterance pauses or ends with ``samples``: its words will be committed, so accuracy comes before speed."""
     realtime: bool = True
-    """Somebody waits while they speak; False: a file, which can wait."""
+    """Somebody is speaking and waits for the text. False: a file, which can wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One decode's words after the request's prefix."""
+    """The words of one decode that follow the request's prefix."""
 
     request_id: int
     words: tuple[Word, ...]
     language: str | None = None
     no_speech_probability: float = 0.0
     looped: bool = False
-    """The decoder repeated itself and its text was cut where the repetition began."""
+    """The decoder repeated itself, and its text was cut where the repetition began."""
     prefix_words: tuple[Word, ...] = field(default=())
-    """The prefix with times newly measured, where the recognizer measured them."""
+    """The words of the prefix with new times, if the recognizer measured them."""
 
 
-def bare(text: str) -> str:
-    """A word without case and punctuation, for comparison."""
+def normalize(text: str) -> str:
+    """A word in lower case without punctuation and spaces, for comparison."""
     return "".join(letter for letter in text.lower() if letter.isalnum())

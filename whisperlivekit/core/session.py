@@ -33,7 +33,7 @@ from whisperlivekit.core.events import (
     UtteranceEnded,
 )
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, bare
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, normalize
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.core.utterance import Context, Output, Utterance, WindowRules
@@ -301,7 +301,7 @@ class Session:
         words = utterance.last_words(self._config.context_words, earliest)
         if not words or words[0].start >= utterance.end or min(word.probability for word in words) < UNSURE:
             return None
-        if len({bare(word.text) for word in words}) < len(words):
+        if len({normalize(word.text) for word in words}) < len(words):
             # A decoder that hears the same word twice tends to repeat it.
             return None
         samples = self._timeline.slice(words[0].start, utterance.end)

@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 INITIAL_SAMPLES = 16_000 * 4
+"""Smallest size of the buffer: 4 s."""
 
 
 class Timeline:
-    """A contiguous span ``[start, end)`` of samples: grows at its end, is dropped from its start.
+    """A contiguous span ``[start, end)`` of samples. It grows at its end, and samples are dropped from its start.
 
-    The buffer is reused, so memory is bounded by the longest span that was ever held, not by the stream's length.
+    The buffer is reused, so the longest span that is held bounds the memory, not the length of the stream.
     """
 
     def __init__(self, start: int = 0) -> None:
@@ -39,14 +40,14 @@ class Timeline:
         return self._buffer[begin : begin + end - start].copy()
 
     def drop_before(self, position: int) -> None:
-        """Forget all samples before ``position``; positions outside the span are clipped to it."""
+        """Drop all samples before ``position``; a position outside the span is clipped to it."""
         position = min(max(position, self.start), self.end)
         self._offset += position - self.start
         self.start = position
 
     def _make_room(self, held: int, wanted: int) -> None:
-        """Move the held samples to the buffer's start; take a larger buffer where they would not fit, a smaller one
-        where a burst is over.
+        """Move the held samples to the beginning of a buffer of the right size: the old one, a larger one, or a smaller
+        one after a burst.
         """
         size = INITIAL_SAMPLES
         while size < 2 * (held + wanted):

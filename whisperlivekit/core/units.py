@@ -1,7 +1,7 @@
-"""The clock of a session: positions are sample indices at 16 kHz, spans are ``[start, end)``."""
+"""Units of time: positions are sample indices at 16 kHz, spans are ``[start, end)``."""
 
 SAMPLE_RATE = 16_000
-"""Samples a second of all audio inside the server. Source: the rate Whisper and Silero VAD were trained at."""
+"""Samples per second of all audio inside the server. Source: the rate that Whisper and Silero VAD were trained at."""
 
 WINDOW = 512
 """Samples in one step of the speech detector (32 ms). Source: Silero VAD 5 and later at 16 kHz."""

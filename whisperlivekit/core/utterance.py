@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import Partial
 from whisperlivekit.core.evidence import count_spoken, is_speech
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word, bare
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word, normalize
 from whisperlivekit.core.units import to_samples
 
 PAUSE_S = 0.25
@@ -415,7 +415,7 @@ class Utterance:
     def _given(self) -> list[str]:
         """The words that the decoder is given, without case and punctuation."""
         context = self.context.text.split() if self.context else []
-        return [bare(text) for text in (*context, *(word.text for word in self.prefix))]
+        return [normalize(text) for text in (*context, *(word.text for word in self.prefix))]
 
     def _commit(self, count: int) -> list[Output]:
         words, self.tail = self.tail[:count], self.tail[count:]

@@ -1,4 +1,4 @@
-"""Drives one session: commands in, events out, with speech detection and decoding in between."""
+"""Runs one session on the event loop: commands in, events out, speech detection and decoding in between."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,33 +15,34 @@ from whisperlivekit.engine.api import Recognizer, SpeechDetector
 from whisperlivekit.errors import DecodeFailed, WhisperLiveKitError
 
 MAX_WAITING_S = 30
-"""Speech that may wait for its first decode before ``receive`` makes the client wait: two of the longest windows, so
-that the next decode never starves; 2 MB a session."""
+"""Seconds of speech that may wait for their first decode; with more, ``receive`` makes the client wait. Two of the
+longest windows, so that the next decode always has enough audio; 2 MB per session."""
 
-JUDGED_AT_ONCE = 3 * WINDOW
-"""Samples that the speech detector gets in one go. Between two calls others use the processor's caches, and filling
-them costs more than judging one window: with single ones, detection took 0.04 CPU seconds a second of audio."""
+DETECTOR_BATCH = 3 * WINDOW
+"""Samples that the speech detector gets in one call. Between two calls other work fills the processor's caches, and
+loading them again costs more than one window does: with single windows, detection took 0.04 CPU seconds per second of
+audio."""
 
 PIECE = SAMPLE_RATE
-"""Audio of one command is worked through in pieces of a second: a large message must not be a large step."""
+"""Samples of one command that are processed at once (1 s): between two pieces other sessions get their turn."""
 
 
 class SessionRunner:
     """One stream, from ``Start`` to ``Done``.
 
-    ``receive`` takes commands in order; ``events`` gives what happened, in order, and ends after ``Done``. A failure of
-    the engine as a whole is raised by ``events``.
+    ``receive`` takes commands in order. ``events`` yields events in order and ends after ``Done``. If the engine as a
+    whole fails, ``events`` raises the error.
     """
 
     def __init__(self, recognizer: Recognizer, detector: SpeechDetector, config: SessionConfig, start: Start) -> None:
         self._recognizer = recognizer
         self._detector = detector
         self._session = Session(config, start)
-        self._unjudged: list[NDArray[np.float32]] = []
-        """Audio that the session has and the detector has not."""
+        self._undetected: list[NDArray[np.float32]] = []
+        """Audio that the session has received and the detector has not."""
         self._decoding: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
-        """Something changed: events wait, or audio was taken."""
+        """Something changed that ``events`` must look at."""
         self._events: list[Event] = []
         self._failure: BaseException | None = None
         self._closed = False
@@ -54,36 +55,37 @@ class SessionRunner:
 
     @property
     def language(self) -> str | None:
-        """As asked or, once something was heard, as detected."""
+        """The language that was asked for or, after the first decode, the one that was detected."""
         return self._session.language
 
     async def receive(self, command: Command) -> None:
-        """Take a command. Returns when the session has room for the next one: that is the back-pressure."""
+        """Take a command. Returns when the session has room for the next one: this is the back-pressure."""
         match command:
             case Audio(samples):
                 for begin in range(0, len(samples), PIECE):
                     piece = samples[begin : begin + PIECE]
                     self._session.receive_audio(piece)
-                    self._unjudged.append(piece)
-                    if sum(map(len, self._unjudged)) >= JUDGED_AT_ONCE:
-                        await self._judge()
+                    self._undetected.append(piece)
+                    if sum(map(len, self._undetected)) >= DETECTOR_BATCH:
+                        await self._detect()
                     self._advance()
                     await self._wait_for_room()
             case Flush():
-                await self._judge()
+                await self._detect()
                 self._session.receive_flush()
             case Stop():
-                await self._judge()
+                await self._detect()
                 self._session.receive_stop()
             case Start():
-                raise ValueError("a session starts once")
+                raise ValueError("found a second Start, expected Audio, Flush or Stop")
         self._advance()
 
     async def events(self) -> AsyncIterator[Event]:
-        """Events in order, as they happen; ends after ``Done``, ``drain`` or ``close``.
+        """Events in order, as they happen. Ends after ``Done``, ``drain`` or ``close``.
 
         Raises:
-            WhisperLiveKitError: the engine cannot serve this session any more; another exception is a fault in it.
+            WhisperLiveKitError: the engine cannot serve this session any more. Any other exception is a fault in the
+                engine.
         """
         while True:
             self._moved.clear()
@@ -100,29 +102,29 @@ class SessionRunner:
 
     @property
     def pending_events(self) -> int:
-        """Events that nobody has taken yet: a reader that is too slow is seen here."""
+        """Number of events that ``events`` has not yielded yet: it grows if the reader is too slow."""
         return len(self._events)
 
     async def drain(self) -> None:
-        """Let the decode in flight commit what it can, then end ``events`` without ``Done``."""
+        """Wait for the decode in flight, whose words are still told, then end ``events`` without ``Done``."""
         self._draining = True
         if self._decoding is not None:
             await asyncio.wait([self._decoding])
         self._moved.set()
 
     async def close(self) -> None:
-        """Abandon the stream."""
+        """Abandon the stream: cancel the decode in flight and end ``events``. Calling it twice has no effect."""
         self._closed = True
         self._moved.set()
         if self._decoding is not None:
             self._decoding.cancel()
             await asyncio.wait([self._decoding])
 
-    async def _judge(self) -> None:
-        """Tell the session where there is speech in the audio that it got."""
-        if self._unjudged:
-            samples = np.concatenate(self._unjudged)
-            self._unjudged = []
+    async def _detect(self) -> None:
+        """Find the speech in the audio that the session has received."""
+        if self._undetected:
+            samples = np.concatenate(self._undetected)
+            self._undetected = []
             self._session.receive_speech(await self._detector.feed(samples))
 
     async def _wait_for_room(self) -> None:
@@ -130,7 +132,7 @@ class SessionRunner:
             await asyncio.wait([self._decoding])
 
     def _advance(self) -> None:
-        """Collect events and start the decode that is due."""
+        """Collect events, and start the decode that is due."""
         self._events.extend(self._session.events())
         if self._decoding is None and not self._closed and not self._draining and self._failure is None:
             request = self._session.next_decode()
@@ -140,7 +142,7 @@ class SessionRunner:
         self._moved.set()
 
     def _end_decode(self, decoding: asyncio.Task[None]) -> None:
-        """What nobody foresaw is for whoever reads the events: a stream must not hang in silence."""
+        """An unexpected exception is raised by ``events``: otherwise the stream would wait for ever."""
         if not decoding.cancelled() and (error := decoding.exception()) is not None:
             self._failure = error
             self._moved.set()

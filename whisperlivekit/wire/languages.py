@@ -1,4 +1,4 @@
-"""The languages Whisper knows, and what to tell somebody who asked for another."""
+"""The language codes of Whisper, and the check of a code that a client sends."""
 
 from difflib import get_close_matches
 
@@ -23,23 +23,23 @@ LANGUAGES: dict[str, str] = {
     "ur": "urdu", "uz": "uzbek", "vi": "vietnamese", "yi": "yiddish", "yo": "yoruba", "yue": "cantonese",
     "zh": "chinese",
 }  # fmt: skip
-"""ISO 639 code -> English name. Source: the language tokens of Whisper; yue came with large-v3."""
+"""ISO 639 code -> English name. Source: the language tokens of Whisper; large-v3 added yue."""
 
 AUTO = "auto"
-"""Asks the server to detect the language."""
+"""In place of a code: the server detects the language."""
 
 
 def check_language(asked: str) -> str:
-    """``asked`` itself, if it is a code that Whisper knows or "auto".
+    """Returns ``asked`` if it is a code that Whisper knows, or "auto".
 
     Raises:
-        UnsupportedFormat: it is not; the message has the code that was probably meant.
+        UnsupportedFormat: it is neither; the message names the code that was probably meant.
     """
     if asked == AUTO or asked in LANGUAGES:
         return asked
     names = {name: code for code, name in LANGUAGES.items()}
     close = get_close_matches(asked.lower()[:40], [*LANGUAGES, *names], n=1, cutoff=0.6)
-    # "ru-RU", "ru_RU" and "RU" are what browsers and other services call it.
+    # Browsers and other services write "ru-RU", "ru_RU" or "RU".
     primary = asked.lower()[:40].replace("_", "-").split("-")[0]
     meant = primary if primary in LANGUAGES else names.get(close[0], close[0]) if close else None
     hint = f'; did you mean "{meant}"?' if meant else ""

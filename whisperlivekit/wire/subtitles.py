@@ -1,4 +1,4 @@
-"""Committed words as text, SRT, WebVTT or JSON: for files and downloads."""
+"""Writes committed words as text, SRT, WebVTT or JSON: for files and downloads."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -10,20 +10,22 @@ MAX_CUE_CHARACTERS = 84
 """Two lines of 42. Source: the usual limit of broadcasters."""
 
 MAX_CUE_S = 6.0
+"""The longest time that a cue is shown."""
 
 MIN_CUE_S = 1.0
-"""A shorter sentence shares its cue with the next one."""
+"""A sentence that is shorter than this shares its cue with the next one."""
 
 MAX_PAUSE_S = 1.0
 """A longer pause between two words begins a new cue."""
 
 
 def text(words: Sequence[Word]) -> str:
-    """One line for each stretch of speech between pauses."""
+    """Plain text: one line for each stretch of speech without a long pause."""
     return "".join(_words(stretch) + "\n" for stretch in _stretches(words))
 
 
 def srt(words: Sequence[Word]) -> str:
+    """SubRip."""
     blocks = (
         f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{_words(cue)}\n\n"
         for number, cue in enumerate(cues(words), 1)
@@ -32,12 +34,13 @@ def srt(words: Sequence[Word]) -> str:
 
 
 def vtt(words: Sequence[Word]) -> str:
+    """WebVTT, with its markup characters escaped."""
     blocks = (f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_escaped(cue)}\n\n" for cue in cues(words))
     return "WEBVTT\n\n" + "".join(blocks)
 
 
 def as_json(words: Sequence[Word]) -> str:
-    """The whole text, and every word with its times in seconds."""
+    """JSON with the whole text, and every word with its times in seconds."""
     listed = [
         {
             "text": word.text.strip(),
@@ -51,10 +54,11 @@ def as_json(words: Sequence[Word]) -> str:
 
 
 FORMATS: dict[str, Callable[[Sequence[Word]], str]] = {"txt": text, "srt": srt, "vtt": vtt, "json": as_json}
+"""File extension -> function that writes words in this format."""
 
 
 def _stretches(words: Iterable[Word]) -> Iterable[list[Word]]:
-    """Words with no long pause between them."""
+    """Runs of words with no long pause between them."""
     stretch: list[Word] = []
     for word in words:
         if stretch and word.start - stretch[-1].end > MAX_PAUSE_S * SAMPLE_RATE:
@@ -66,7 +70,7 @@ def _stretches(words: Iterable[Word]) -> Iterable[list[Word]]:
 
 
 def cues(words: Iterable[Word]) -> Iterable[list[Word]]:
-    """Stretches cut to what can be read at once."""
+    """Subtitle cues: runs of words that are short enough to be read at once."""
     for stretch in _stretches(words):
         cue: list[Word] = []
         for word in stretch:
@@ -80,7 +84,7 @@ def cues(words: Iterable[Word]) -> Iterable[list[Word]]:
 
 
 def _long_enough(cue: Sequence[Word]) -> bool:
-    """To stand on its own rather than flash by."""
+    """Whether a cue is on the screen long enough to be read."""
     return cue[-1].end - cue[0].start >= MIN_CUE_S * SAMPLE_RATE
 
 
