@@ -1,4 +1,4 @@
-"""What of a hypothesis is speech and what is invention."""
+"""Which part of a hypothesis was probably not said."""
 
 import pytest
 from hypothesis import given
@@ -31,21 +31,21 @@ def hypothesis(text: str, probability: float) -> list[Word]:
         "Подписывайтесь на мой канал",
     ],
 )
-def test_phantoms_are_doubted(text: str) -> None:
-    """What Whisper writes over silence is dropped unless it is sure of it: people do say such things."""
+def test_typical_hallucinations_are_dropped(text: str) -> None:
+    """Phrases that Whisper outputs for silence are dropped unless it is sure of them: people do say such things."""
     assert not is_speech(hypothesis(text, MIN_LISTED_PROBABILITY - 0.05), 0.0)
     assert not is_speech(hypothesis(text, 0.95), MAX_NO_SPEECH + 0.05)
     assert is_speech(hypothesis(text, 0.95), 0.1)
 
 
 @pytest.mark.parametrize("text", ["Добрый день", "Продолжение следует за началом", "Нам нужны субтитры", "Всем привет"])
-def test_plain_speech_is_not_doubted_for_its_words(text: str) -> None:
-    """A phrase that only begins like a phantom, or has a word of it."""
+def test_plain_speech_is_not_dropped_for_its_words(text: str) -> None:
+    """A phrase that only begins like a hallucination, or has a word of one, is kept."""
     assert is_speech(hypothesis(text, 0.5), 0.1)
 
 
-def test_improbable_words_over_no_speech_are_invented() -> None:
-    """Either alone is not enough: quiet voices have both now and then."""
+def test_improbable_words_over_no_speech_are_dropped() -> None:
+    """Low word probability or a high probability of no speech alone is not enough: quiet voices cause either."""
     assert not is_speech(hypothesis("а вот", MIN_PROBABILITY - 0.1), MAX_NO_SPEECH + 0.1)
     assert is_speech(hypothesis("а вот", MIN_PROBABILITY - 0.1), MAX_NO_SPEECH - 0.1)
     assert is_speech(hypothesis("а вот", MIN_PROBABILITY + 0.1), MAX_NO_SPEECH + 0.1)
@@ -53,20 +53,20 @@ def test_improbable_words_over_no_speech_are_invented() -> None:
 
 @given(st.text(max_size=40), st.floats(MIN_LISTED_PROBABILITY, 1), st.floats(0, MAX_NO_SPEECH))
 def test_words_that_the_model_is_sure_of_are_never_dropped(text: str, probability: float, no_speech: float) -> None:
-    """Whatever they say."""
+    """Whatever the words are."""
     assert is_speech(hypothesis(text, probability), no_speech)
 
 
-def test_nothing_is_not_doubted() -> None:
-    """An empty hypothesis has nothing to be dropped."""
+def test_an_empty_hypothesis_is_not_dropped() -> None:
+    """It has nothing to drop."""
     assert is_speech([], 1.0)
 
 
-# ---- inventions that the words alone show
+# ---- loops, echoes and credits
 
 
 def spoken(text: str, word_s: float = 0.4, probability: float = 0.9) -> list[Word]:
-    """Each word as long as said, one after the other."""
+    """Words one after the other, each ``word_s`` long."""
     length = round(word_s * SAMPLE_RATE)
     return [
         Word(f" {word}", index * length, (index + 1) * length, probability) for index, word in enumerate(text.split())
@@ -80,12 +80,12 @@ def kept(before: str, words: list[Word], *, final: bool = False) -> str:
 
 @pytest.mark.parametrize("before", ["Пляжу! Пляжу!", "да, Пляжу! Пляжу! Пляжу!", "Пляжу"])
 def test_a_loop_is_seen_across_decodes(before: str) -> None:
-    """Each decode adds a copy to those that it was given: «Пляжу!» once stood for 20 s of speech in babble."""
+    """Each decode adds copies to those in its prefix. In babble, «Пляжу!» once replaced 20 s of speech this way."""
     assert kept(before, spoken("Пляжу! Пляжу!")) == ""
 
 
 def test_a_loop_of_a_hypothesis_is_cut_to_its_first_copy() -> None:
-    """Punctuation, which hides it from the comparison of tokens, does not count."""
+    """Copies may differ in punctuation, which hides them from a comparison of tokens."""
     assert kept("", spoken("Здесь, здесь, здесь.")) == "Здесь,"
     assert kept("добрый", spoken("день. Нажмите один, нажмите один. Нажмите один")) == "день. Нажмите один,"
 
@@ -95,7 +95,7 @@ def test_a_loop_of_a_hypothesis_is_cut_to_its_first_copy() -> None:
     st.lists(st.sampled_from("деёж"), min_size=1, max_size=10, unique=True),
 )
 def test_what_people_say_twice_stays(before: list[str], unit: list[str]) -> None:
-    """Wherever the first copy is, if the second took its time."""
+    """Two copies are kept if the second one takes the time of speech, also if the first one is in the prefix."""
     assert kept("", spoken(" ".join([*unit, *unit]))) == " ".join([*unit, *unit])
     assert kept(" ".join([*before, *unit]), spoken(" ".join(unit))) == " ".join(unit)
 
@@ -105,7 +105,7 @@ def test_what_people_say_twice_stays(before: list[str], unit: list[str]) -> None
     [("", "Прицать чё?", "Прицать чё?"), ("", "в режим", "в режим"), ("двадцать пять", "", "двадцать пять")],
 )
 def test_what_is_said_twice_in_the_time_of_once_is_an_echo(before: str, said: str, echo: str) -> None:
-    """Alignment finds no room for the second copy."""
+    """Alignment gives the second copy almost no time: it is cut."""
     first = spoken(said)
     end = first[-1].end if first else 0
     second = [Word(f" {word}", end, end, 0.98) for word in echo.split()]
@@ -114,7 +114,7 @@ def test_what_is_said_twice_in_the_time_of_once_is_an_echo(before: str, said: st
 
 @pytest.mark.parametrize("final", [False, True])
 def test_credits_in_the_middle_of_an_utterance_are_cut(final: bool) -> None:
-    """Noise after a sentence became «Субтитры Редактор субтитров А.Синецкая», and that the beginning of 7 s more."""
+    """Seen: noise after a sentence became «Субтитры Редактор субтитров А.Синецкая», then 7 s more of credits."""
     words = [
         *spoken("для выхода из меню"),
         *spoken("Редактор субтитров А .Синецкая Корректор А .Егорова", probability=0.7),
@@ -124,8 +124,8 @@ def test_credits_in_the_middle_of_an_utterance_are_cut(final: bool) -> None:
     assert kept("", sure, final=final) == "наш редактор субтитров уволился"
 
 
-def test_what_may_become_credits_waits() -> None:
-    """Until the utterance ends, or the next word shows that it is none."""
+def test_a_word_that_may_begin_credits_waits() -> None:
+    """It waits until the utterance ends, or until the next word shows that it begins none."""
     assert kept("включите", spoken("мне субтитры", probability=0.6)) == "мне"
     assert kept("включите", spoken("мне субтитры", probability=0.6), final=True) == "мне субтитры"
     assert kept("включите", spoken("мне субтитры пожалуйста", probability=0.6)) == "мне субтитры пожалуйста"
@@ -141,7 +141,7 @@ def test_what_may_become_credits_waits() -> None:
 def test_only_the_end_is_ever_cut(
     before: list[str], words: list[str], word_s: float, probability: float, final: bool
 ) -> None:
-    """And what is left has no loop at its end, unless the decoder was given it."""
+    """Words are only cut from the end, and what is left does not end with a loop."""
     said = spoken(" ".join(words), word_s, probability)
     count = count_spoken(before, said, final=final)
     assert 0 <= count <= len(said)

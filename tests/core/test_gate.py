@@ -1,4 +1,4 @@
-"""Speech probabilities in, speech starts and stops out."""
+"""The speech gate: speech probabilities in, starts and ends of utterances out."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ SPEECH, SILENCE, BETWEEN = 0.9, 0.1, THRESHOLD - HYSTERESIS / 2
 probabilities = st.lists(
     st.tuples(st.sampled_from([SPEECH, SILENCE, BETWEEN, 0.0, 1.0, THRESHOLD]), st.integers(1, 40)), max_size=12
 ).map(lambda runs: [probability for probability, count in runs for _ in range(count)])
-"""Runs of equal windows: single random windows would hardly ever open the gate."""
+"""Runs of equal windows: independent random windows would hardly ever open the gate."""
 
 
 def judge(gate: Gate, windows: list[float]) -> list[Opened | Closed]:
@@ -34,7 +34,7 @@ def judge(gate: Gate, windows: list[float]) -> list[Opened | Closed]:
 
 
 def test_speech_opens_with_pre_roll_and_silence_closes_with_post_roll() -> None:
-    """The plain case, to the sample."""
+    """Positions of the start and the end, to the sample."""
     gate = Gate(THRESHOLD, HANGOVER_S)
     changes = judge(gate, [SILENCE] * 100 + [SPEECH] * 50 + [SILENCE] * 100)
     assert changes == [Opened(100 * WINDOW - PRE_ROLL), Closed(150 * WINDOW, 150 * WINDOW + POST_ROLL)]
@@ -42,25 +42,25 @@ def test_speech_opens_with_pre_roll_and_silence_closes_with_post_roll() -> None:
 
 
 def test_it_opens_as_soon_as_enough_windows_are_speech() -> None:
-    """Not earlier, not later."""
+    """The gate opens with the window that completes ``OPEN_WINDOWS``, not earlier."""
     gate = Gate(THRESHOLD, HANGOVER_S)
     assert judge(gate, [SPEECH] * (OPEN_WINDOWS - 1)) == []
     assert judge(gate, [SPEECH]) == [Opened(0)]
 
 
 def test_clicks_do_not_open_it() -> None:
-    """Single loud windows with enough silence between them are no word."""
+    """Short loud sounds with enough silence between them do not open the gate."""
     assert judge(Gate(THRESHOLD, HANGOVER_S), ([SPEECH] * (OPEN_WINDOWS - 1) + [SILENCE] * OPEN_SPAN) * 50) == []
 
 
-def test_a_stuttering_start_still_opens_it() -> None:
-    """A short dip inside the first syllable does not cost the syllable: the pre-roll counts from its first window."""
+def test_a_dip_in_the_first_syllable_does_not_keep_it_closed() -> None:
+    """The utterance begins with the first window of the syllable, less the pre-roll."""
     windows = [SILENCE] * 60 + [SPEECH, SILENCE, SPEECH, SPEECH]
     assert judge(Gate(THRESHOLD, HANGOVER_S), windows) == [Opened(60 * WINDOW - PRE_ROLL)]
 
 
 def test_hysteresis_keeps_it_open_but_does_not_open_it() -> None:
-    """Between the two thresholds nothing changes."""
+    """Windows between the two thresholds keep the state that the gate has."""
     gate = Gate(THRESHOLD, HANGOVER_S)
     assert judge(gate, [BETWEEN] * 200) == []
     assert len(judge(gate, [SPEECH] * 10)) == 1
@@ -69,7 +69,7 @@ def test_hysteresis_keeps_it_open_but_does_not_open_it() -> None:
 
 
 def test_a_pause_shorter_than_the_hangover_does_not_close_it() -> None:
-    """The hangover is counted from the last window of speech."""
+    """The hangover counts from the last window with speech."""
     gate = Gate(THRESHOLD, HANGOVER_S)
     judge(gate, [SPEECH] * 10)
     for _ in range(10):
@@ -78,23 +78,23 @@ def test_a_pause_shorter_than_the_hangover_does_not_close_it() -> None:
 
 
 def test_a_short_hangover_ends_before_its_post_roll() -> None:
-    """An utterance never ends beyond what was heard."""
+    """An utterance never ends after the last window received."""
     gate = Gate(THRESHOLD, hangover_s=0.1)
     judge(gate, [SPEECH] * 10)
     (closed,) = judge(gate, [SILENCE] * 20)
     assert closed == Closed(10 * WINDOW, 14 * WINDOW)
 
 
-def test_opened_by_order_it_closes_by_itself() -> None:
-    """A resumed stream goes on inside an utterance; if nobody speaks there any more, the utterance ends."""
+def test_an_opened_gate_closes_by_itself() -> None:
+    """A resumed stream continues inside an utterance; if nobody speaks there any more, the utterance ends."""
     gate = Gate(THRESHOLD, HANGOVER_S, start=5_000)
     gate.open(5_000)
     assert judge(gate, [SILENCE] * HANGOVER_WINDOWS) == [Closed(5_000, 5_000 + POST_ROLL)]
 
 
 @given(probabilities, probabilities, st.integers(0, 4 * WINDOW))
-def test_closed_by_order_it_opens_no_earlier(before: list[float], after: list[float], ahead: int) -> None:
-    """A flush may name audio that is received but not judged yet; nothing before it is heard again."""
+def test_a_closed_gate_opens_no_earlier_than_it_was_told(before: list[float], after: list[float], ahead: int) -> None:
+    """A flush may lie in audio whose windows have not come yet: no later utterance begins before it."""
     gate = Gate(THRESHOLD, HANGOVER_S)
     judge(gate, before)
     at = gate.position + ahead
@@ -107,7 +107,7 @@ def test_closed_by_order_it_opens_no_earlier(before: list[float], after: list[fl
 
 @given(probabilities, st.integers(0, 10**6), st.sampled_from([0.1, 0.3, 0.5, 2.0]))
 def test_the_gate_keeps_its_promises(windows: list[float], start: int, hangover_s: float) -> None:
-    """Starts and stops alternate, utterances do not overlap, and none begins in audio that was given up."""
+    """Starts and ends alternate, utterances do not overlap, and none begins before ``kept_from``."""
     gate = Gate(THRESHOLD, hangover_s, start)
     was_open = False
     last_end = kept_from = start
@@ -132,7 +132,7 @@ def test_the_gate_keeps_its_promises(windows: list[float], start: int, hangover_
 
 @given(probabilities)
 def test_all_speech_is_inside_utterances(windows: list[float]) -> None:
-    """Wherever three windows in a row are speech, an utterance holds them."""
+    """Three windows in a row with speech always lie inside an utterance."""
     gate = Gate(THRESHOLD, HANGOVER_S)
     spans: list[tuple[int, int]] = []
     begin = None

@@ -1,6 +1,6 @@
 """The session: audio, speech probabilities and hypotheses in; events and decode requests out.
 
-Long like the class: one test for each rule, and one stream of random faults against all of them.
+Long because each rule has a test of its own, and random streams with random faults are checked against all rules.
 """
 
 import itertools
@@ -40,7 +40,7 @@ CHUNK = 1_600
 """100 ms, as a page sends."""
 
 HALL = SessionConfig(max_window_s=30.0)
-"""A window that no generated stream fills: only there is nothing cut in the middle of a word."""
+"""A window that no generated stream fills, so that no window is cut in the middle of a word."""
 
 streams = st.builds(
     Stream,
@@ -58,7 +58,7 @@ def chunked(sizes: list[int]) -> list[int]:
 
 
 def seconds(*runs: float) -> Stream:
-    """Silence and speech in turns, in seconds, rounded to windows."""
+    """A stream of silence and speech in turns, in seconds, rounded to windows."""
     return Stream(tuple(round(run * SAMPLE_RATE / WINDOW) for run in runs))
 
 
@@ -70,7 +70,7 @@ def only(drive: Drive, *kinds: type[Event]) -> list[Event]:
 
 
 def test_one_utterance_to_the_sample() -> None:
-    """Every event of two seconds of speech, but for the partials, in its place."""
+    """Two seconds of speech give these events at these positions, apart from partials, progress and commits."""
     stream = seconds(1, 2, 2)
     drive = Drive(stream, stream.decode).run([CHUNK])
     ((begin, end),) = stream.speech
@@ -86,7 +86,7 @@ def test_one_utterance_to_the_sample() -> None:
 
 
 def test_words_are_committed_while_somebody_speaks() -> None:
-    """Not only at the end: each word within the frame threshold, a step and a chunk."""
+    """Each word is committed within the frame threshold, a step and a chunk, not only at the end."""
     stream = seconds(0, 10)
     drive = Drive(stream, stream.decode)
     latest = to_samples(0.5 + 0.5) + CHUNK
@@ -97,7 +97,7 @@ def test_words_are_committed_while_somebody_speaks() -> None:
 
 
 def test_partials_show_the_tail() -> None:
-    """What is committed and the last partial together are all words heard so far."""
+    """The committed words and the last partial together are all words heard so far."""
     stream = seconds(0, 6)
     drive = Drive(stream, stream.decode)
     shown = 0
@@ -116,7 +116,7 @@ def test_partials_show_the_tail() -> None:
 
 
 def test_silence_is_not_decoded() -> None:
-    """An hour in which nobody speaks costs nothing, is not kept, and is told as progress."""
+    """Ten minutes of silence cause no decode, are not kept in memory, and are reported as progress."""
     drive = Drive(seconds(600), lambda request: pytest.fail("silence was decoded"))
     drive.run([SAMPLE_RATE])
     assert [type(event) for event in drive.events[:-1]] == [Progress] * (len(drive.events) - 1)
@@ -125,8 +125,8 @@ def test_silence_is_not_decoded() -> None:
     check(drive)
 
 
-def test_the_pause_is_used() -> None:
-    """The last decode is made while the gate still waits, so that the last words come when the utterance ends."""
+def test_the_last_words_are_decoded_in_the_pause() -> None:
+    """The final decode runs before the gate closes, so that the last words come when the utterance ends."""
     stream = seconds(0.5, 2, 2)
     drive = Drive(stream, stream.decode)
     for end in range(CHUNK, stream.length + 1, CHUNK):
@@ -139,7 +139,7 @@ def test_the_pause_is_used() -> None:
 
 
 def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
-    """Shorter than the hangover: one utterance; what was decoded in the pause is decoded again with what follows."""
+    """A pause shorter than the hangover leaves one utterance; the words before it are decoded again with the rest."""
     stream = seconds(0.5, 1, 0.4, 1, 2)
     drive = Drive(stream, stream.decode).run([CHUNK])
     assert len(drive.utterances) == 1
@@ -147,13 +147,13 @@ def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
     check(drive)
 
 
-# ---- whatever the chunks and the load
+# ---- any chunks, any load
 
 
 @given(streams, chunk_sizes, st.integers(0, 30), st.lists(st.floats(0, 1), max_size=3))
 def test_chunks_and_load_change_nothing(stream: Stream, sizes: list[int], delay: int, shares: list[float]) -> None:
-    """Whole, window by window or in random chunks, with quick decodes or slow ones: the same starts, stops,
-    utterances, words, flushes and totals.
+    """Whole, window by window or in random chunks, with fast or slow decodes: the same starts, stops, utterances,
+    words, flushes and totals.
     """
     flushes = [round(share * stream.length) for share in shares]
     whole = Drive(stream, stream.decode, HALL).run([stream.length + 1], flushes)
@@ -165,23 +165,32 @@ def test_chunks_and_load_change_nothing(stream: Stream, sizes: list[int], delay:
     assert whole.outline == random_chunks.outline
 
 
+def test_a_flush_may_cut_a_window_in_which_speech_begins() -> None:
+    """The detector needs a whole window: less than one is not decoded, and the words after it are not lost."""
+    stream = Stream((1, 16, 15, 1, 1, 1, 13, 81))
+    at = 32 * WINDOW + 128
+    drive = Drive(stream, stream.decode, HALL).run([WINDOW], [at])
+    check(drive)
+    assert drive.words == stream.words
+
+
 @given(streams, chunk_sizes, st.integers(0, 30))
 def test_every_word_is_committed_once(stream: Stream, sizes: list[int], delay: int) -> None:
-    """The transcript of a stream that nothing interrupts is what was said."""
+    """The transcript of a stream without faults is what was said."""
     drive = Drive(stream, stream.decode, HALL, delay=delay).run(chunked(sizes))
     assert drive.words == stream.words
     check(drive)
 
 
 def test_sample_by_sample() -> None:
-    """The smallest chunk there is."""
+    """Chunks of one sample give the same result as chunks of 100 ms."""
     stream = Stream((4, 30, 20), 17)
     assert Drive(stream, stream.decode).run([1]).outline == Drive(stream, stream.decode).run([CHUNK]).outline
 
 
 @given(streams, chunk_sizes)
 def test_only_the_needed_audio_is_held(stream: Stream, sizes: list[int]) -> None:
-    """What ``kept_from`` tells a client, the server itself lives by."""
+    """The server itself drops the audio before ``kept_from``."""
     drive = Drive(stream, stream.decode, HALL).run(chunked(sizes))
     assert drive.session._timeline.start >= drive.kept_from
 
@@ -190,7 +199,7 @@ def test_only_the_needed_audio_is_held(stream: Stream, sizes: list[int]) -> None
 
 
 def test_flush_inside_an_utterance_ends_it_there() -> None:
-    """All before it is committed when ``Flushed`` comes; what follows is a new utterance."""
+    """Everything before it is committed when ``Flushed`` comes; the speech after it is a new utterance."""
     stream = seconds(0.5, 4, 1)
     at = to_samples(2.5)
     drive = Drive(stream, stream.decode).run([CHUNK], [at])
@@ -205,7 +214,7 @@ def test_flush_inside_an_utterance_ends_it_there() -> None:
 
 
 def test_flush_in_silence_is_answered_at_once() -> None:
-    """There is nothing to commit."""
+    """There is nothing to commit, so nothing is decoded."""
     stream = seconds(1)
     drive = Drive(stream, stream.decode)
     drive.feed(stream.length)
@@ -216,7 +225,7 @@ def test_flush_in_silence_is_answered_at_once() -> None:
 
 
 def test_flush_waits_for_the_decode_in_flight() -> None:
-    """``Flushed`` never comes before the words."""
+    """``Flushed`` never comes before the words of the decode."""
     stream = seconds(0, 3)
     drive = Drive(stream, stream.decode, delay=1_000)
     drive.feed(to_samples(2))
@@ -233,7 +242,7 @@ def test_flush_waits_for_the_decode_in_flight() -> None:
 
 
 def test_stop_before_anything() -> None:
-    """An empty stream ends well."""
+    """An empty stream ends with ``Done``."""
     stream = Stream(())
     drive = Drive(stream, stream.decode)
     drive.stop()
@@ -241,7 +250,7 @@ def test_stop_before_anything() -> None:
 
 
 def test_stop_in_the_middle_of_a_word() -> None:
-    """What was heard is decoded; the end of the stream is the end of the utterance."""
+    """The audio so far is decoded, and the end of the stream is the end of the utterance."""
     stream = Stream((10, 40), 100)
     drive = Drive(stream, stream.decode).run([CHUNK])
     assert drive.utterances[-1][1] == stream.length
@@ -257,11 +266,11 @@ def test_two_stops_are_one() -> None:
     check(drive)
 
 
-# ---- answers that are late, wrong or missing
+# ---- late, wrong and missing answers
 
 
 def test_an_answer_nobody_waits_for_is_ignored() -> None:
-    """A result that was decoded for something else never reaches the transcript, a decode being in flight or not."""
+    """The result of another request never reaches the transcript, whether a decode is in flight or not."""
     stream = seconds(0.5, 3, 1)
     drive = Drive(stream, stream.decode, delay=3)
     wrong = (Word(" чужое", 0, 100, 1.0),)
@@ -282,7 +291,7 @@ def test_an_answer_nobody_waits_for_is_ignored() -> None:
 
 
 def test_an_answer_for_an_earlier_pause_does_not_end_a_later_one() -> None:
-    """The speaker went on and paused again before the decode came back: the new words still have to be heard."""
+    """The speaker continued and paused again before the answer came: the new words are decoded too."""
     stream = Stream((0, 20, 10, 14, 40))
     drive = Drive(stream, stream.decode, delay=26).run([WINDOW])
     assert drive.words == stream.words
@@ -290,7 +299,7 @@ def test_an_answer_for_an_earlier_pause_does_not_end_a_later_one() -> None:
 
 
 def test_a_failed_step_is_made_up_for_by_the_next() -> None:
-    """While somebody speaks a failure costs half a second of delay and nothing else."""
+    """A decode that fails while somebody speaks loses no word: the next one takes its audio too."""
     stream = seconds(0.5, 6, 1)
     count = itertools.count()
 
@@ -304,7 +313,7 @@ def test_a_failed_step_is_made_up_for_by_the_next() -> None:
 
 
 def test_a_last_decode_that_fails_once_is_tried_again() -> None:
-    """Nothing is lost by one failure at the end of the stream."""
+    """One failure at the end of the stream loses nothing."""
     stream = seconds(0, 2.9)
     finals: list[int] = []
 
@@ -319,7 +328,7 @@ def test_a_last_decode_that_fails_once_is_tried_again() -> None:
 
 
 def test_a_dead_decoder_makes_gaps_of_all_speech() -> None:
-    """Every failure is named; the stream goes on and ends."""
+    """If every decode fails, all speech is in gaps, and the stream ends with ``Done``."""
     stream = seconds(0.5, 3, 1, 20, 1)
     drive = Drive(stream, lambda request: None).run([CHUNK])
     assert drive.words == []
@@ -341,7 +350,7 @@ def test_the_words_known_before_a_failure_are_not_lost() -> None:
 
 
 def test_no_gap_where_nothing_was_lost() -> None:
-    """The last partial had reached the end when the decode that should confirm it failed."""
+    """The last partial reached the end of the audio before the final decode failed: there is no gap."""
     stream = seconds(0, 3)
 
     def decode(request: DecodeRequest) -> Hypothesis | None:
@@ -359,7 +368,9 @@ def test_no_gap_where_nothing_was_lost() -> None:
 
 
 def test_utterances_never_overlap() -> None:
-    """A full window moved into the silence after an utterance: the next one begins behind it, not in its pre-roll."""
+    """A full window moved into the silence after an utterance: the next utterance begins after it, although its
+    pre-roll would reach into it.
+    """
     stream = Stream((20, 10, 18, 20, 30))
     drive = Drive(stream, lambda request: Hypothesis(request.id, ()), SessionConfig(max_window_s=1.0)).run([WINDOW])
     assert len(drive.utterances) == 2
@@ -370,7 +381,7 @@ def test_utterances_never_overlap() -> None:
 def test_failures_lose_only_what_a_gap_names(
     stream: Stream, sizes: list[int], delay: int, chance: random.Random, rate: float
 ) -> None:
-    """Whichever decodes fail: the stream ends, and every word outside gaps is committed exactly once."""
+    """Whichever decodes fail, the stream ends, and every word outside gaps is committed exactly once."""
 
     def decode(request: DecodeRequest) -> Hypothesis | None:
         return None if chance.random() < rate else stream.decode(request)
@@ -381,13 +392,13 @@ def test_failures_lose_only_what_a_gap_names(
     assert drive.words == [word for word in stream.words if word not in lost]
 
 
-# ---- decoders that say strange things
+# ---- decoders with strange answers
 
 NOTHING: Callable[[DecodeRequest], tuple[Word, ...]] = lambda request: ()  # noqa: E731
 
 
 def babble(request: DecodeRequest) -> tuple[Word, ...]:
-    """The same word for ever, at the very beginning: what a loop looks like."""
+    """The same word again and again, at the very beginning: a loop."""
     return tuple(Word(" восемь", request.start, request.start, 0.99) for _ in range(3))
 
 
@@ -411,7 +422,7 @@ def backwards(request: DecodeRequest) -> tuple[Word, ...]:
 @pytest.mark.parametrize("words", [NOTHING, babble, beyond, backwards])
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_strange_decoder_is_survived(words: Callable[[DecodeRequest], tuple[Word, ...]], delay: int) -> None:
-    """Bounded memory, no exception, every promise kept: only the text is bad."""
+    """Memory stays bounded, no exception is raised and every promise holds: only the text is bad."""
     stream = seconds(0.5, 40, 0.3, 5, 1, 0.2, 1, 3)
 
     def decode(request: DecodeRequest) -> Hypothesis:
@@ -424,7 +435,7 @@ def test_a_strange_decoder_is_survived(words: Callable[[DecodeRequest], tuple[Wo
 
 @st.composite
 def garbage(draw: st.DrawFn) -> Decoder:
-    """A decoder that says anything, or fails."""
+    """A decoder that answers with random words, or fails."""
     times = draw(st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.floats(0, 1)), min_size=1))
     counts = draw(st.lists(st.integers(-1, 14), min_size=1))
     source, count = itertools.cycle(times), itertools.cycle(counts)
@@ -455,16 +466,16 @@ def garbage(draw: st.DrawFn) -> Decoder:
 def test_no_decoder_breaks_a_promise(
     stream: Stream, sizes: list[int], decode: Decoder, delay: int, extremes: tuple[float, float]
 ) -> None:
-    """Anything a decoder can say or fail to say, also with windows much shorter than what is said."""
+    """Whatever a decoder answers, every promise holds, also with windows much shorter than the utterances."""
     window_s, flush = extremes
     config = SessionConfig(max_window_s=window_s)
     check(Drive(stream, decode, config, delay=delay).run(chunked(sizes), [round(flush * stream.length)]))
 
 
-# ---- context: what was said before
+# ---- context: the end of the previous utterance
 
 TWO = seconds(0.5, 4, 1, 3, 1)
-"""Two utterances, a pause of a second between them."""
+"""Two utterances with a pause of one second between them."""
 
 
 def second_of(drive: Drive) -> list[DecodeRequest]:
@@ -473,7 +484,7 @@ def second_of(drive: Drive) -> list[DecodeRequest]:
 
 
 def test_the_last_words_are_heard_again_before_a_new_utterance() -> None:
-    """Sound and text together; as a context, not as a part of the window."""
+    """The last words, with their audio, are the context of the new utterance, not a part of its window."""
     drive = Drive(TWO, TWO.decode).run([CHUNK])
     request = second_of(drive)[0]
     end = drive.utterances[0][1]
@@ -486,10 +497,10 @@ def test_the_last_words_are_heard_again_before_a_new_utterance() -> None:
 @pytest.mark.parametrize(
     ("config", "pause_s", "probability"),
     [(SessionConfig(context_words=0), 1, 0.9), (SessionConfig(), 12, 0.9), (SessionConfig(), 1, UNSURE - 0.1)],
-    ids=["switched off", "long ago", "badly understood"],
+    ids=["switched off", "long ago", "improbable words"],
 )
 def test_no_context_where_it_would_not_help(config: SessionConfig, pause_s: float, probability: float) -> None:
-    """Then the new utterance is decoded as if it were the first."""
+    """Without a useful context the new utterance is decoded like the first one."""
     stream = seconds(0.5, 4, pause_s, 3, 1)
 
     def decode(request: DecodeRequest) -> Hypothesis:
@@ -498,11 +509,12 @@ def test_no_context_where_it_would_not_help(config: SessionConfig, pause_s: floa
 
     drive = Drive(stream, decode, config).run([CHUNK])
     assert len(drive.utterances) == 2
+    assert second_of(drive)
     assert all(len(request.context) == 0 and not request.context_text for request in second_of(drive))
 
 
-def test_where_context_silences_the_decoder_it_is_asked_again_without() -> None:
-    """A decoder that takes the end of the context for the end of all text costs a decode, not the words."""
+def test_no_words_after_a_context_are_decoded_again_without_it() -> None:
+    """A decoder that takes the end of the context for the end of all text costs a decode, but no words."""
 
     def decode(request: DecodeRequest) -> Hypothesis:
         return Hypothesis(request.id, ()) if request.context_text else TWO.decode(request)
@@ -513,8 +525,8 @@ def test_where_context_silences_the_decoder_it_is_asked_again_without() -> None:
     check(drive)
 
 
-def test_where_the_prefix_silences_the_decoder_it_is_asked_again_without() -> None:
-    """The last decode of an utterance is the last chance for its words."""
+def test_no_words_after_a_prefix_are_decoded_again_without_it() -> None:
+    """The final decode of an utterance is the last chance to recognise its words."""
     stream = seconds(0.5, 3, 1)
 
     def decode(request: DecodeRequest) -> Hypothesis:
@@ -526,8 +538,10 @@ def test_where_the_prefix_silences_the_decoder_it_is_asked_again_without() -> No
 
 
 @pytest.mark.parametrize("given", ["context", "prefix"])
-def test_where_the_decoder_repeats_what_it_was_given_it_is_asked_again_without(given: str) -> None:
-    """At once, not at the end of the utterance: until then it would say nothing else, and lose the speech."""
+def test_a_repeated_context_or_prefix_is_decoded_again_without_it(given: str) -> None:
+    """This happens at once: otherwise the decoder would repeat itself until the end of the utterance, and the speech
+    would be lost.
+    """
     stream = seconds(0.5, 3, 1, 6, 1)
 
     def decode(request: DecodeRequest) -> Hypothesis:
@@ -544,8 +558,8 @@ def test_where_the_decoder_repeats_what_it_was_given_it_is_asked_again_without(g
     check(drive)
 
 
-def test_one_word_again_and_again_is_no_context() -> None:
-    """It would be the beginning of a loop."""
+def test_a_repeated_word_is_no_context() -> None:
+    """The decoder would go on repeating it: a loop."""
     said = (" да", " нет", " да")
 
     def decode(request: DecodeRequest) -> Hypothesis:
@@ -554,11 +568,12 @@ def test_one_word_again_and_again_is_no_context() -> None:
         return replace(perfect, words=tuple(words[len(request.prefix.split()) :]))
 
     drive = Drive(TWO, decode).run([CHUNK])
+    assert second_of(drive)
     assert not [request for request in second_of(drive) if request.context_text]
 
 
-def test_a_window_that_moves_on_leaves_its_context_behind() -> None:
-    """It is no longer what was said right before."""
+def test_a_window_that_moves_on_loses_its_context() -> None:
+    """The context is no longer the speech just before the window."""
     stream = seconds(0.5, 3, 1, 8, 1)
 
     def decode(request: DecodeRequest) -> Hypothesis:
@@ -575,12 +590,13 @@ def test_a_window_that_moves_on_leaves_its_context_behind() -> None:
     check(drive)
 
 
-def test_what_whisper_makes_of_breath_is_not_told() -> None:
-    """Neither committed nor shown, however often it comes; it is no gap either."""
-    phantom = tuple(Word(text, 20_000, 30_000, 0.5) for text in (" Продолжение", " следует..."))
+def test_hallucinations_over_breath_are_not_told() -> None:
+    """They are neither committed nor shown as partial, however often they come, and they are no gap."""
+    invented = tuple(Word(text, 20_000, 30_000, 0.5) for text in (" Продолжение", " следует..."))
     stream = seconds(0.5, 3, 1)
-    drive = Drive(stream, lambda request: Hypothesis(request.id, phantom, no_speech_probability=0.7)).run([CHUNK])
+    drive = Drive(stream, lambda request: Hypothesis(request.id, invented, no_speech_probability=0.7)).run([CHUNK])
     assert drive.words == []
+    assert only(drive, Partial)
     assert all(isinstance(event, Partial) and not event.text for event in only(drive, Partial))
     assert drive.gaps == []
     check(drive)
@@ -591,7 +607,7 @@ def test_what_whisper_makes_of_breath_is_not_told() -> None:
 
 @pytest.mark.parametrize("delay", [0, 4])
 def test_speech_without_pause_stays_bounded(delay: int) -> None:
-    """Ten minutes in one breath: every word, few seconds of audio held, short windows decoded."""
+    """Ten minutes without a pause: every word is committed, a few seconds of audio are held, windows stay short."""
     stream = seconds(0.5, 600, 1)
     words = stream.words
     index = {word.start: number for number, word in enumerate(words)}
@@ -611,7 +627,7 @@ def test_speech_without_pause_stays_bounded(delay: int) -> None:
 
 
 def test_speech_without_certain_words_stays_bounded() -> None:
-    """A window that is full moves on, and what it had is committed."""
+    """A full window moves on, although nothing in it was committed."""
     stream = seconds(0.5, 60, 1)
     drive = Drive(stream, lambda request: Hypothesis(request.id, ())).run([CHUNK])
     assert max(len(request.samples) for request in drive.requests) <= to_samples(15)
@@ -619,8 +635,8 @@ def test_speech_without_certain_words_stays_bounded() -> None:
     check(drive)
 
 
-def test_audio_that_came_in_one_piece_is_worked_off() -> None:
-    """A backlog is decoded in windows of the longest length; ``waiting`` falls to nothing."""
+def test_a_backlog_is_decoded_to_its_end() -> None:
+    """Audio that came in one piece is decoded in windows of the longest length, and ``waiting`` falls to 0."""
     stream = seconds(0.5, 100, 1)
     drive = Drive(stream, stream.decode)
     drive.session.receive_audio(np.arange(stream.length, dtype=np.float32))
@@ -645,7 +661,7 @@ def test_audio_that_came_in_one_piece_is_worked_off() -> None:
 
 
 def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 0) -> tuple[Drive, list[Word]]:
-    """A second session for a client that saw the first ``seen`` events of the first, and the words it had."""
+    """A second session for a client that received the first ``seen`` events of the first session, and its words."""
     had = Drive(first.stream, first.decode, config)
     had.events = first.events[:seen]
     position = had.kept_from
@@ -660,7 +676,7 @@ def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 
 def test_resume_loses_nothing_and_says_nothing_twice(
     stream: Stream, sizes: tuple[list[int], list[int]], share: float, delay: int, hall: bool
 ) -> None:
-    """Wherever the connection broke: what the client had and what it gets make the transcript."""
+    """Wherever the connection broke: the words that the client had and those that it gets are the transcript."""
     config = HALL if hall else SessionConfig()
     first = Drive(stream, stream.decode, config).run(chunked(sizes[0]))
     second, had = resumed(first, round(share * (len(first.events) - 1)), config, delay)
@@ -670,7 +686,7 @@ def test_resume_loses_nothing_and_says_nothing_twice(
 
 
 def test_resume_continues_with_the_prefix() -> None:
-    """The first decode after it has the words that the client had as forced prefix, and their audio."""
+    """The first decode after a resume has the client's words as prefix, and their audio."""
     stream = seconds(0.5, 8, 1)
     first = Drive(stream, stream.decode)
     while len(first.words) < 12:
@@ -685,18 +701,18 @@ def test_resume_continues_with_the_prefix() -> None:
     check(second)
 
 
-def test_after_resume_nothing_is_decoded_before_the_known_words_came_again() -> None:
-    """A decode whose prefix lies in audio that is still to come would invent."""
+def test_after_resume_nothing_is_decoded_before_the_known_words_arrived_again() -> None:
+    """A decoder would invent text if its prefix lay in audio that has not arrived yet."""
     stream = seconds(0, 8)
     words = tuple(stream.words[:10])
     drive = Drive(stream, stream.decode, start=Start(resume=Resume("before", 0, words)))
     drive.run([CHUNK])
-    assert all(len(request.samples) > words[-1].end for request in drive.requests[:1])
+    assert len(drive.requests[0].samples) > words[-1].end
     assert list(words) + drive.words == stream.words
 
 
-def test_resume_of_a_stream_that_said_all_ends_at_once() -> None:
-    """The client stops without sending more: nothing is decoded, nothing hangs."""
+def test_resume_of_a_stream_without_more_audio_ends_at_once() -> None:
+    """The client stops without sending audio: nothing is decoded, and ``Done`` comes."""
     stream = seconds(0.5, 8, 1)
     words = tuple(stream.words[3:9])
     drive = Drive(stream, stream.decode, start=Start(resume=Resume("before", words[0].start, words)))
@@ -706,7 +722,7 @@ def test_resume_of_a_stream_that_said_all_ends_at_once() -> None:
 
 
 def repeating(request: DecodeRequest) -> Hypothesis:
-    """Says only the last word that it was given, three times: a loop."""
+    """A decoder that repeats the last word that it was given, three times: a loop."""
     last = (request.prefix.split() or ["а"])[-1]
     end = request.start + len(request.samples)
     return Hypothesis(request.id, tuple(Word(f" {last}", end - WORD, end, 0.95) for _ in range(3)))
@@ -714,7 +730,7 @@ def repeating(request: DecodeRequest) -> Hypothesis:
 
 @pytest.mark.parametrize("sent_s", [0.1, 1.0, 3.9, 4.0])
 def test_a_resumed_stream_may_stop_before_its_words_were_sent_again(sent_s: float) -> None:
-    """Behind the known words there is no audio that could be decoded without them, whatever the decoder says."""
+    """After the known words there is no audio that could be decoded without them, whatever the decoder answers."""
     stream = seconds(0, 8)
     words = tuple(stream.words[:10])
     drive = Drive(stream, repeating, start=Start(resume=Resume("before", 0, words)))
@@ -728,7 +744,7 @@ def test_a_resumed_stream_may_stop_before_its_words_were_sent_again(sent_s: floa
 
 @pytest.mark.parametrize("offset", [-(10**6), 0, 10**9])
 def test_a_client_that_resumes_with_nonsense_harms_only_itself(offset: int) -> None:
-    """Words far before or after their audio: the session lives, is bounded, and ends."""
+    """Words far before or after their audio: memory stays bounded, and the stream ends with ``Done``."""
     stream = seconds(0, 40, 1)
     words = tuple(Word(" чушь", offset + number, offset + number, 1.0) for number in range(1000))
     start = Start(resume=Resume("before", 0, words))
@@ -754,11 +770,11 @@ def test_no_resume_breaks_a_promise(
     check(Drive(stream, decode, SessionConfig(max_window_s=3.0), start, delay=delay).run([CHUNK]))
 
 
-# ---- what a request says
+# ---- what a request holds
 
 
-def test_a_request_carries_what_start_and_settings_say() -> None:
-    """The client's word goes before the server's setting."""
+def test_a_request_has_the_options_of_start_or_of_the_server() -> None:
+    """The client's option overrides the server's setting."""
     stream = seconds(0, 2)
     config = SessionConfig(language="ru", prompt="Сервер.")
 
@@ -773,14 +789,14 @@ def test_a_request_carries_what_start_and_settings_say() -> None:
 
 
 def test_a_detected_language_stays() -> None:
-    """It is asked for once; a noise in the middle does not turn the stream into another language."""
+    """It is detected once: noise later in the stream cannot change it."""
     stream = seconds(0, 3, 1, 2)
     drive = Drive(stream, stream.decode, SessionConfig(language=None)).run([CHUNK])
     assert [request.language for request in drive.requests] == [None] + ["ru"] * (len(drive.requests) - 1)
 
 
 def test_progress_comes_about_once_a_second() -> None:
-    """Also while somebody speaks; what is settled never passes what was received."""
+    """Also while somebody speaks. ``settled`` never exceeds ``received``."""
     stream = seconds(3, 6, 3)
     drive = Drive(stream, stream.decode).run([CHUNK])
     told = only(drive, Progress)
@@ -791,12 +807,12 @@ def test_progress_comes_about_once_a_second() -> None:
 
 
 def test_committed_text_is_the_words_joined() -> None:
-    """Spaces are part of the words."""
+    """The text of ``Committed`` is the joined texts of its words, which hold the spaces."""
     assert Committed((Word(" раз", 0, 1, 1.0), Word(",", 1, 2, 1.0), Word(" два", 2, 3, 1.0)), 0).text == " раз, два"
 
 
 def test_a_new_session_is_silent() -> None:
-    """Nothing happens before audio comes."""
+    """No event, no decode and no backlog before audio arrives."""
     session = Session(SessionConfig(), Start())
     assert session.events() == []
     assert session.next_decode() is None
@@ -807,7 +823,7 @@ def test_a_new_session_is_silent() -> None:
 
 
 def stopping(stream: Stream, most: int) -> Callable[[DecodeRequest], Hypothesis]:
-    """Takes a pause for the end: at most so many words of a decode, whatever follows."""
+    """A decoder that takes a pause for the end: it gives at most ``most`` words of a decode."""
 
     def decode(request: DecodeRequest) -> Hypothesis:
         return replace(hypothesis := stream.decode(request), words=hypothesis.words[:most])
@@ -818,18 +834,20 @@ def stopping(stream: Stream, most: int) -> Callable[[DecodeRequest], Hypothesis]
 @pytest.mark.parametrize("speech_s", [6.0, 14.0, 40.0])
 @pytest.mark.parametrize("most", [3, 8])
 def test_a_decoder_that_stops_early_is_asked_for_the_rest(speech_s: float, most: int) -> None:
-    """All audio at once, as from a client that catches up: windows are long, and the decoder ends in their middle."""
+    """All audio comes at once, as from a client that catches up: windows are long, and the decoder stops in the middle
+    of them. The rest is decoded in a window of its own.
+    """
     stream = seconds(0.5, speech_s, 1)
     drive = Drive(stream, stopping(stream, most)).run([10**7])
     assert drive.words == stream.words[: len(drive.words)]
-    # Less than this may be the end of the last word, whose time is not that sure.
+    # A shorter rest may belong to the last word, whose end is not known exactly.
     ((_, end),) = stream.speech
     assert end - drive.words[-1].end <= to_samples(UNHEARD_S)
     check(drive)
 
 
 def test_a_resumed_stream_does_not_end_where_its_decoder_stops() -> None:
-    """The last phrase of a stream that broke just before: its prefix is known, the rest comes in one piece."""
+    """The connection broke in the last phrase: the prefix is known, and the rest comes in one piece."""
     stream = seconds(0.5, 14, 1)
     words = tuple(stream.words[4:10])
     start = Start(resume=Resume("before", words[0].start, words))
@@ -838,8 +856,8 @@ def test_a_resumed_stream_does_not_end_where_its_decoder_stops() -> None:
     check(drive)
 
 
-def test_a_word_that_never_gets_anywhere_does_not_hold_the_stream() -> None:
-    """A decoder that says one short word at the start of whatever it hears is not asked again and again."""
+def test_a_word_at_the_start_of_every_window_does_not_stop_the_stream() -> None:
+    """A decoder that always gives one short word at the beginning is not asked again and again."""
     stream = seconds(0.5, 14, 1)
 
     def stuck(request: DecodeRequest) -> Hypothesis:

@@ -1,4 +1,4 @@
-"""The audio of a stream that may still be needed."""
+"""The buffer of the audio that may still be needed."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from whisperlivekit.core.units import SAMPLE_RATE
 
 
 def numbered(start: int, end: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Samples that are their own positions: exact in float32 up to 2**24."""
+    """Samples whose value is their position: exact in float32 up to 2**24."""
     return np.arange(start, end, dtype=np.float32)
 
 
 class TimelineMachine(RuleBasedStateMachine):
-    """Against a model that forgets nothing: the samples at a position are always the ones that were appended there."""
+    """Compared with a model that keeps everything: a position always has the sample that was appended there."""
 
     @initialize(origin=st.integers(0, 1_000_000))
     def begin(self, origin: int) -> None:
@@ -43,7 +43,7 @@ class TimelineMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.start < self.end)
     @rule()
     def write_into_a_slice(self) -> None:
-        """A slice is a copy: it lives on in the model thread while the buffer is reused."""
+        """A slice is a copy: the model thread uses it while the buffer is written again."""
         self.timeline.slice(self.start, self.end)[:] = -1.0
         np.testing.assert_array_equal(self.timeline.slice(self.start, self.end), numbered(self.start, self.end))
 
@@ -57,7 +57,7 @@ TestTimeline = TimelineMachine.TestCase
 
 @given(st.lists(st.integers(0, 1_000), max_size=30))
 def test_chunks_do_not_matter(sizes: list[int]) -> None:
-    """Whole or in pieces: the same samples lie at the same positions."""
+    """Appended whole or in pieces, the same samples lie at the same positions."""
     total = sum(sizes)
     whole, pieces = Timeline(), Timeline()
     whole.append(numbered(0, total))
@@ -68,7 +68,7 @@ def test_chunks_do_not_matter(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize(("start", "end"), [(99, 150), (150, 201), (150, 149), (0, 0), (201, 201)])
 def test_audio_that_is_not_held_is_an_error(start: int, end: int) -> None:
-    """Never silence in place of lost audio."""
+    """Audio that was dropped or has not arrived is never replaced by silence."""
     timeline = Timeline()
     timeline.append(numbered(0, 200))
     timeline.drop_before(100)
@@ -77,7 +77,7 @@ def test_audio_that_is_not_held_is_an_error(start: int, end: int) -> None:
 
 
 def test_memory_is_bounded_by_what_is_held() -> None:
-    """An hour of audio with ten seconds held takes room for seconds; a burst's room is given back."""
+    """Ten held seconds of an hour of audio take room for about a minute; after a burst the buffer shrinks."""
     timeline = Timeline()
     second = np.zeros(SAMPLE_RATE, np.float32)
     for _ in range(3600):

@@ -54,7 +54,7 @@ class CommitPolicy:
     """Running mean of the probabilities of this stream's committed words."""
 
     def committable(self, words: Sequence[Word], audio_end: int) -> int:
-        """How many of the first ``words`` can be committed, given audio up to ``audio_end``. They count as committed."""
+        """How many of the first ``words`` to commit, given audio up to ``audio_end``. They then count as committed."""
         count = 0
         agreed = True
         for index, (word, before) in enumerate(zip(words, [*self._before, *[""] * len(words)], strict=False)):
