@@ -74,9 +74,9 @@ def test_what_has_not_happened_is_told_as_zero() -> None:
 def test_refusals_are_counted_by_reason() -> None:
     """By the code that the client got; where there was no room, also by why not."""
     metrics = Metrics()
-    metrics.refuse(NoCapacity("2 streams are live, this server takes 2"))
-    metrics.refuse(NoCapacity("text takes 3.0 s to be recognised", "slow"))
-    metrics.refuse(Unauthorized("no key"))
+    metrics.count_rejection(NoCapacity("2 streams are live, this server takes 2"))
+    metrics.count_rejection(NoCapacity("text takes 3.0 s to be recognised", "slow"))
+    metrics.count_rejection(Unauthorized("no key"))
     told = samples(metrics.exposition().decode())
     assert told["whisperlivekit_sessions_refused_totalcode=server_full"] == 2
     assert told["whisperlivekit_sessions_refused_totalcode=unauthorized"] == 1

@@ -39,7 +39,7 @@ def test_the_engine_lives_as_long_as_the_lifespan() -> None:
     app = create_app(Settings(_env_file=None, model="base"), make, page=None)
     assert notes == []
     app.state.service.worker = 3
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/live").text == "live\n"
         while client.get("/ready").status_code != 200:
             pass
@@ -60,7 +60,7 @@ def test_applications_do_not_meet() -> None:
 def test_every_answer_has_the_security_headers() -> None:
     """Also errors and addresses that do not exist."""
     app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         for answer in (client.get("/live"), client.get("/nothing"), client.post("/v1/audio/transcriptions")):
             assert "default-src 'none'" in answer.headers["content-security-policy"]
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -74,7 +74,7 @@ def test_every_error_has_an_id_and_nothing_of_its_cause() -> None:
         raise ValueError("the secret reason")
 
     app.add_route("/broken", broken)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         answers = {
             "not_found": client.get("/nothing"),
             "method_not_allowed": client.get("/v1/audio/transcriptions"),
@@ -101,5 +101,5 @@ def test_connections_can_wait_for_the_model() -> None:
     for patience, status in ((5.0, 200), (0.01, 503)):
         app = create_app(Settings(_env_file=None, model="base"), lambda _: Slow(), page=None)
         app.state.service.warm_within_s = patience
-        with TestClient(app) as client:
+        with TestClient(app, base_url="http://localhost") as client:
             assert client.get("/ready").status_code == status

@@ -194,3 +194,35 @@ def test_status_is_a_page(server: Server) -> None:
     assert page.headers["content-security-policy"]
     for source in re.findall(r'(?:src|href)="([^"#][^"]*)"', page.text):
         assert httpx.get(f"{server.url}/{source}").status_code == 200, source
+
+
+def test_metrics_ask_for_a_key_where_keys_are_set() -> None:
+    """By header or in the address; /live, /ready and the page of /status, which holds no numbers, stay open."""
+    key = "0123456789abcdef"
+    with scripted_server(api_keys=key) as server:
+        refused = httpx.get(f"{server.url}/metrics")
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert "whisperlivekit" not in refused.text
+        assert httpx.get(f"{server.url}/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert httpx.get(f"{server.url}/metrics", headers={"authorization": f"Bearer {key}"}).status_code == 200
+        assert httpx.get(f"{server.url}/metrics?token={key}").status_code == 200
+        for path in ("/live", "/ready", "/status"):
+            assert httpx.get(f"{server.url}{path}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("networks", "forwarded_for", "status"),
+    [
+        ("127.0.0.0/8", None, 200),
+        ("10.0.0.0/8", None, 401),
+        ("127.0.0.0/8", "203.0.113.7", 401),
+        ("10.0.0.0/8", "10.1.2.3", 200),
+        ("10.0.0.0/8", "10.1.2.3, 203.0.113.7", 401),
+    ],
+)
+def test_addresses_that_read_metrics_without_a_key(networks: str, forwarded_for: str | None, status: int) -> None:
+    """The client's address counts: behind a proxy on this machine that is the last one in X-Forwarded-For."""
+    headers = {} if forwarded_for is None else {"x-forwarded-for": forwarded_for}
+    with scripted_server(api_keys="0123456789abcdef", metrics_allow=networks) as server:
+        assert httpx.get(f"{server.url}/metrics", headers=headers).status_code == status

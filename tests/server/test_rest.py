@@ -1,8 +1,12 @@
 """Files over HTTP."""
 
 import io
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -13,7 +17,7 @@ import soundfile
 from tests.server.scripted import LOUD, Server, scripted_server
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import ModelUnavailable
-from whisperlivekit.server import rest
+from whisperlivekit.server import rest, upload
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,7 @@ def test_what_is_no_form_with_a_file(server: Server, request_of: dict[str, Any])
 
 def test_a_body_that_is_too_big(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused by its declared length, or as soon as more has come than allowed."""
-    monkeypatch.setattr(rest, "MAX_UPLOAD_BYTES", 1_000)
+    monkeypatch.setattr(upload, "MAX_BYTES", 1_000)
     declared = post(server)
     assert (declared.status_code, declared.json()["error"]["code"]) == (413, "message_too_big")
 
@@ -189,3 +193,57 @@ def test_a_client_that_hangs_up_is_not_served() -> None:
         assert failed.is_set()
         server.wait_until("the file is given up", lambda: server.service.streams == 0, within_s=3)
         assert server.service.admission.open_streams == 0
+
+
+def wav_of_64_bits() -> bytes:
+    """A WAV file whose header announces 64-bit integers, a format that PyAV raises ValueError for."""
+    data = bytes(8 * 1_600)
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 16_000, 128_000, 8, 64)
+    return head + struct.pack("<4sI", b"data", len(data)) + data
+
+
+def test_a_file_that_a_decoder_library_fails_on_is_answered(server: Server) -> None:
+    """The request ends with an error, and its place is free again."""
+    response = post(server, wav_of_64_bits())
+    assert response.status_code in {415, 500}
+    assert response.json()["error"]["code"] in {"bad_audio", "internal_error"}
+    server.wait_until("the place is free", lambda: server.service.admission.open_streams == 0)
+    assert server.service.streams == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("a library's own"), MemoryError(), EOFError()])
+def test_whatever_is_raised_while_a_file_is_read_ends_the_request(
+    server: Server, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 500 without details; the place is free again and the server goes on."""
+
+    def failing(_: object) -> Iterator[np.ndarray]:
+        yield np.zeros(16_000, np.float32)
+        raise error
+
+    monkeypatch.setattr(rest, "decode", failing)
+    response = post(server)
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "library" not in response.text
+    server.wait_until("the place is free", lambda: server.service.admission.open_streams == 0)
+    server.check_alive()
+
+
+def upload_head(server: Server, length: int = 1_000_000, **headers: str) -> socket.socket:
+    """A connection that has sent the headers of an upload and nothing of its body."""
+    raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    head = {"Host": "localhost", "Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(length)}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (head | headers).items())
+    raw.sendall(f"POST /v1/audio/transcriptions HTTP/1.1\r\n{lines}\r\n".encode())
+    return raw
+
+
+def test_uploads_without_a_body_take_no_place() -> None:
+    """Clients that send headers only leave every place to streams and to complete files."""
+    with scripted_server(max_sessions=4) as server, ExitStack() as waiting:
+        for _ in range(5):
+            waiting.enter_context(upload_head(server))
+        time.sleep(0.3)
+        assert httpx.get(f"{server.url}/ready").status_code == 200
+        server.check_alive()
+        assert post(server).status_code == 200

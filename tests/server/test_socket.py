@@ -244,13 +244,13 @@ def test_a_session_does_not_last_for_ever(server: Server) -> None:
 
 def test_a_client_that_does_not_read_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends and never reads: its connection ends, also when not even the error can be sent."""
-    monkeypatch.setattr(pump, "GOODBYE_S", 0.1)
+    monkeypatch.setattr(pump, "CLOSE_S", 0.1)
     monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.3)
     with scripted_server(_Chatty()) as server, limits(server, send_s=0.3), sockets.socket() as raw:
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", server.port))
         raw.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         raw.sendall(_masked(START.encode(), 1))

@@ -8,6 +8,7 @@ not counted but asked, by whichever process is asked for the numbers.
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -92,7 +93,7 @@ class Metrics:
         self.closed = Counter(
             "whisperlivekit_sessions_closed", "Streams ended, by error code or ok.", ["code"], registry=registry
         )
-        self.refused = Counter(
+        self.rejected = Counter(
             "whisperlivekit_sessions_refused", "Streams refused before they began.", ["code"], registry=registry
         )
         self.full = Counter(
@@ -167,7 +168,7 @@ class Metrics:
         """What has not happened yet is told as 0: Prometheus sees no increase from nothing to 1, and no alert fires."""
         codes = [code for kind in (ClientError, NoCapacity, ShuttingDown, ServerFault) for code in codes_of(kind)]
         for counter, values in (
-            (self.refused, codes),
+            (self.rejected, codes),
             (self.full, NoCapacity.REASONS),
             (self.closed, ["ok", "disconnected", *codes]),
             (self.gap, ["decode_failed"]),
@@ -188,11 +189,20 @@ class Metrics:
         self.ready.set(min(lanes, 1))
         self.lanes.set(lanes)
 
-    def refuse(self, error: WhisperLiveKitError) -> None:
-        """A stream was refused before it began."""
-        self.refused.labels(error.code).inc()
+    def count_rejection(self, error: WhisperLiveKitError) -> None:
+        """A stream or file was rejected before it began."""
+        self.rejected.labels(error.code).inc()
         if isinstance(error, NoCapacity):
             self.full.labels(error.reason).inc()
+
+    @contextmanager
+    def counted_rejection(self) -> Iterator[None]:
+        """An error that is raised inside rejects a stream or file."""
+        try:
+            yield
+        except WhisperLiveKitError as error:
+            self.count_rejection(error)
+            raise
 
     # ---- EngineObserver
 
