@@ -1,23 +1,24 @@
 """Files over HTTP."""
 
 import io
-import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
 
-from tests.server.scripted import LOUD, Server, scripted_server
+from tests.server.scripted import LOUD, Server, limits, scripted_server
+from tests.server.test_upload import upload_head
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import ModelUnavailable
-from whisperlivekit.server import rest, upload
+from whisperlivekit.server import rest
+from whisperlivekit.wire.openai_rest import RESPONSE_FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -110,25 +111,6 @@ def test_what_is_no_form_with_a_file(server: Server, request_of: dict[str, Any])
     response = httpx.post(f"{server.url}/v1/audio/transcriptions", **request_of)
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "bad_message"
-
-
-def test_a_body_that_is_too_big(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused by its declared length, or as soon as more has come than allowed."""
-    monkeypatch.setattr(upload, "MAX_BYTES", 1_000)
-    declared = post(server)
-    assert (declared.status_code, declared.json()["error"]["code"]) == (413, "message_too_big")
-
-    def endless() -> Iterator[bytes]:
-        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        for _ in range(10):
-            yield bytes(1_000)
-
-    headers = {"content-type": "multipart/form-data; boundary=x"}
-    try:
-        streamed = httpx.post(f"{server.url}/v1/audio/transcriptions", content=endless(), headers=headers)
-    except httpx.TransportError:
-        return  # The answer came while the body was still being sent; the client stumbled over its own write.
-    assert streamed.status_code == 413
 
 
 def test_a_key_is_asked_for() -> None:
@@ -229,15 +211,6 @@ def test_whatever_is_raised_while_a_file_is_read_ends_the_request(
     server.check_alive()
 
 
-def upload_head(server: Server, length: int = 1_000_000, **headers: str) -> socket.socket:
-    """A connection that has sent the headers of an upload and nothing of its body."""
-    raw = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    head = {"Host": "localhost", "Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(length)}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in (head | headers).items())
-    raw.sendall(f"POST /v1/audio/transcriptions HTTP/1.1\r\n{lines}\r\n".encode())
-    return raw
-
-
 def test_uploads_without_a_body_take_no_place() -> None:
     """Clients that send headers only leave every place to streams and to complete files."""
     with scripted_server(max_sessions=4) as server, ExitStack() as waiting:
@@ -247,3 +220,46 @@ def test_uploads_without_a_body_take_no_place() -> None:
         assert httpx.get(f"{server.url}/ready").status_code == 200
         server.check_alive()
         assert post(server).status_code == 200
+
+
+def test_a_file_is_no_longer_than_the_longest_session(server: Server) -> None:
+    """Its audio counts: 413 as soon as more was read than WLK_MAX_SESSION_HOURS allows."""
+    with limits(server, session_s=1.5):
+        response = post(server, wav(2))
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "message_too_big")
+        assert "WLK_MAX_SESSION_HOURS" in response.json()["error"]["message"]
+        assert post(server, wav(1)).status_code == 200
+    assert server.service.admission.open_streams == 0
+
+
+def test_a_transcription_takes_no_longer_than_the_longest_session() -> None:
+    """The time counts too, whatever the reason: 408, and the place is free again."""
+    with scripted_server(ScriptedEngine(delay_s=30)) as server, limits(server, session_s=2.0):
+        response = post(server, wav(1))
+        assert (response.status_code, response.json()["error"]["code"]) == (408, "timed_out")
+        assert server.service.admission.open_streams == server.service.streams == 0
+
+
+def test_a_rejected_file_is_counted_and_a_failed_one_is_closed_with_its_code() -> None:
+    """As for streams: what was never admitted is a rejection, what was admitted ends with a code."""
+    with scripted_server(max_sessions=1) as server:
+        post(server, response_format="xml")
+        post(server, b"no audio")
+        post(server)
+        told = httpx.get(f"{server.url}/metrics").text.splitlines()
+    for line in (
+        'whisperlivekit_sessions_refused_total{code="bad_message"} 1.0',
+        'whisperlivekit_sessions_opened_total{protocol="openai_rest"} 2.0',
+        'whisperlivekit_sessions_closed_total{code="bad_audio"} 1.0',
+        'whisperlivekit_sessions_closed_total{code="ok"} 1.0',
+        "whisperlivekit_audio_seconds_total 2.0",
+        "whisperlivekit_words_total 5.0",
+        "whisperlivekit_session_audio_seconds_count 1.0",
+        "whisperlivekit_commit_latency_seconds_count 0.0",
+    ):
+        assert line in told
+
+
+def test_the_formats_are_those_that_can_be_written() -> None:
+    """The field's type and the writers list the same names."""
+    assert set(get_args(rest.ResponseFormat)) == set(RESPONSE_FORMATS)

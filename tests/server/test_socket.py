@@ -7,8 +7,7 @@ import socket as sockets
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.server.scripted import LOUD, QUIET, Server, scripted_server, told
+from tests.server.scripted import LOUD, QUIET, Server, limits, scripted_server, told
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
@@ -204,15 +203,6 @@ def test_who_says_nothing_is_closed(server: Server) -> None:
     assert "no first message within 0.2 s" in events[0]["message"]
     assert closed == 1008
     server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
-
-
-@contextmanager
-def limits(server: Server, **shorter: float) -> Iterator[None]:
-    """Shorter times for one test."""
-    usual = server.service.limits
-    server.service.limits = replace(usual, **shorter)
-    yield
-    server.service.limits = usual
 
 
 def test_who_stops_sending_audio_is_closed(server: Server) -> None:

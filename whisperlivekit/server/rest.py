@@ -82,7 +82,9 @@ class FileRoute(APIRoute):
             except ClientDisconnect:
                 return Response(status_code=499)
             except RequestValidationError as error:
-                return _error_response(BadMessage(_explain(error)), session)
+                rejection = BadMessage(_explain(error))
+                service.metrics.count_rejection(rejection)
+                return _error_response(rejection, session)
             except WhisperLiveKitError as error:
                 return _error_response(error, session)
             except Exception:  # the connection's edge

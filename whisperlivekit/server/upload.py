@@ -63,8 +63,7 @@ class Uploads:
             ClientDisconnect: the client is gone.
         """
         if len(self._open) >= MAX_AT_ONCE:
-            found = f"{len(self._open)} files are being received, this server receives {MAX_AT_ONCE} at once"
-            raise NoCapacity(f"{found}; try again later", "uploads")
+            raise NoCapacity(f"{len(self._open)} of {MAX_AT_ONCE} uploads are in use; try again later", "uploads")
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > MAX_BYTES:
             raise _too_big(int(declared))
