@@ -49,7 +49,7 @@ def test_a_stream_is_counted_from_its_opening_to_its_end() -> None:
     told, _ = accounted(
         (UtteranceEnded(0, SECOND, SECOND), SECOND),
         (Committed((word(0.5), word(1.0)), 0), SECOND),
-        (Gap(0, 2 * SECOND, "decode_failed"), 2 * SECOND),
+        (Gap(0, 2 * SECOND, "decode_failed", 2 * SECOND), 2 * SECOND),
         received=2 * SECOND,
     )
     assert told["sessions_opened_totalnative"] == told["sessions_closed_totalok"] == 1
