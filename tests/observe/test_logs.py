@@ -151,3 +151,20 @@ def test_a_file_gets_the_lines_too(tmp_path: Path) -> None:
     for handler in logging.getLogger().handlers:
         handler.close()
     assert "x: hello" in file.read_text(encoding="utf-8")
+
+
+def test_a_session_can_get_another_id() -> None:
+    """Lines after the change carry the new id, and lines outside the session carry none."""
+    found = []
+    record = logging.makeLogRecord({})
+
+    def session() -> str:
+        logs.SessionFilter().filter(record)
+        return str(vars(record)["session"])
+
+    with logs.session_context("first"):
+        found.append(session())
+        logs.rename_session("second")
+        found.append(session())
+    found.append(session())
+    assert found == ["first", "second", ""]

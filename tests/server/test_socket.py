@@ -124,6 +124,55 @@ def test_a_resumed_stream_keeps_its_clock(server: Server) -> None:
     assert events[-1]["audio_s"] == 1.0
 
 
+def test_a_stream_keeps_its_id_over_its_connections(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """A resumed stream is told, logged and reported under the id of its first connection; else it gets a new one."""
+
+    def connected(**resume: object) -> str:
+        with server.connect() as socket:
+            start = {"type": "start"} | ({"resume": {"position": 0, "words": [], **resume}} if resume else {})
+            socket.send(json.dumps(start))
+            session: str = json.loads(socket.recv())["session"]
+            socket.send(bytes(3))
+            events, _ = ended(socket)
+        assert events[-1]["session"] == session
+        return session
+
+    handler = _SessionCapture()
+    logging.getLogger("whisperlivekit").addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            first = connected()
+            assert connected(session=first) == first
+            other = connected(session="unknown")
+            server.wait_until("all are closed", lambda: len(handler.sessions) >= 6)
+    finally:
+        logging.getLogger("whisperlivekit").removeHandler(handler)
+    assert other != first
+    assert handler.sessions == [
+        ("session opened", first),
+        ("session closed", first),
+        ("session opened", first),
+        ("session closed", first),
+        ("session opened", other),
+        ("session closed", other),
+    ]
+    connections = [vars(record).get("connection") for record in caplog.records if record.msg == "session opened"]
+    assert connections[0] is None
+    assert connections[1] not in {None, first}
+
+
+class _SessionCapture(logging.Handler):
+    """Message and session id of every log line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions: list[tuple[str, str]] = []
+        self.addFilter(SessionFilter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sessions.append((record.getMessage(), record.session))  # type: ignore[attr-defined]
+
+
 def test_a_client_that_just_goes_leaves_nothing(server: Server) -> None:
     """A lost connection ends its session."""
     with server.connect() as socket:

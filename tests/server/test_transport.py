@@ -1,5 +1,8 @@
 """How connections end on the wire: raw bytes, no client library that would be polite for us."""
 
+import hashlib
+import inspect
+import re
 import socket
 import struct
 import time
@@ -7,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tests.server.scripted import LOUD, Server, scripted_server, told
+from tests.server.test_upload import upload_head
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.server.worker import SpeechWorker
 
@@ -131,9 +138,9 @@ def test_a_peer_that_ignores_the_close_is_cut(server: Server, monkeypatch: pytes
 def test_a_pong_behind_audio_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends faster than it is recognised cannot be heard answering: it is not thrown out."""
     monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
-    monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.4)
+    monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.8)
     # A decode that takes far longer than the ping's patience, and more audio than the session takes meanwhile.
-    with scripted_server(ScriptedEngine(delay_s=0.8)) as server, server.connect(ping_interval=None) as client:
+    with scripted_server(ScriptedEngine(delay_s=1.6)) as server, server.connect(ping_interval=None) as client:
         client.send('{"type":"start"}')
         for _ in range(60):
             client.send(LOUD)
@@ -156,3 +163,93 @@ def test_a_half_open_connection_is_found_by_ping(monkeypatch: pytest.MonkeyPatch
         server.wait_until("so is its socket", lambda: not server.uvicorn.server_state.connections, within_s=2)
         raw.close()
         server.check_alive()
+
+
+def test_text_that_is_not_utf_8_is_no_error_of_the_server(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """It is the client's mistake: the log gets neither an error nor a traceback."""
+    with opened(server) as raw:
+        raw.sendall(frame(TEXT, b"\xff\xfe") + frame(TEXT, b'{"type":"start"}'))
+        frames = until_closed(raw)
+    assert [opcode for opcode, _ in frames] == [CLOSE]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_rejected_websocket_is_no_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """It got its status, so nothing has failed."""
+    with scripted_server(api_keys="0123456789abcdef") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+            raw.sendall(HANDSHAKE)
+            assert raw.recv(65_536).startswith(b"HTTP/1.1 401 ")
+        server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+HEAD = b"GET /live HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [([b""], []), ([HEAD], [408]), ([HEAD + b"\r\n", HEAD], [200, 408])],
+    ids=["nothing", "half a head", "half of a second head"],
+)
+def test_a_head_that_does_not_come_is_not_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, sent: list[bytes], answers: list[int]
+) -> None:
+    """Slowloris: a client that never finishes its request head holds a connection for HEAD_S only."""
+    monkeypatch.setattr("whisperlivekit.server.transport.HEAD_S", 0.3)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=3) as raw:
+        received = b""
+        for part in sent[:-1]:
+            raw.sendall(part)
+            while not received.endswith(b"live\n"):
+                received += raw.recv(65_536)
+        raw.sendall(sent[-1])
+        while data := raw.recv(65_536):
+            received += data
+    assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", received)] == answers
+    server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)
+
+
+def test_a_head_that_comes_byte_by_byte_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time does not begin again with every byte."""
+    monkeypatch.setattr("whisperlivekit.server.transport.HEAD_S", 0.4)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=3) as raw, suppress(ConnectionError):
+        began = time.monotonic()
+        for byte in HEAD * 2:
+            raw.sendall(bytes([byte]))
+            time.sleep(0.1)
+            if time.monotonic() - began > 3:
+                pytest.fail("the server still reads")
+
+
+def test_the_time_for_a_head_does_not_end_a_stream_or_a_request(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the head is complete, the limit is over: for a WebSocket, and for a body that takes longer."""
+    monkeypatch.setattr("whisperlivekit.server.transport.HEAD_S", 0.2)
+    with opened(server) as raw, upload_head(server) as body:
+        time.sleep(0.5)
+        raw.sendall(frame(TEXT, b'{"type":"start"}'))
+        assert raw.recv(1)
+        assert len(server.service.uploads) == 1
+        body.close()
+
+
+RELIED_ON: dict[type, str] = {
+    H11Protocol: "c2573d455fed4ec2",
+    RequestResponseCycle: "b9327fce724d5252",
+    WebSocketsSansIOProtocol: "0bbcec98938432f7",
+}
+"""The classes of uvicorn that server/transport.py extends, and the SHA-256 of the source that it was written for."""
+
+
+@pytest.mark.parametrize("relied_on", RELIED_ON, ids=lambda found: found.__name__)
+def test_uvicorn_is_the_one_that_was_read(relied_on: type) -> None:
+    """A changed uvicorn is not necessarily wrong: the message says what to do."""
+    digest = hashlib.sha256(inspect.getsource(relied_on).encode()).hexdigest()[:16]
+    assert digest == RELIED_ON[relied_on], (
+        f"{relied_on.__module__}.{relied_on.__name__} of uvicorn {uvicorn.__version__} has changed. Compare it with the "
+        "version in pyproject.toml: is each difference listed in server/transport.py still needed, and do overridden "
+        "methods have the same callers and state? Run tests/server/test_transport.py, test_socket.py and tests/fuzz, "
+        f"then put {digest!r} here and the new version into pyproject.toml"
+    )

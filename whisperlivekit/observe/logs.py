@@ -40,6 +40,11 @@ def session_context(session: str) -> Iterator[None]:
         _session.reset(token)
 
 
+def rename_session(session: str) -> None:
+    """From here on, log lines of this task and of those it starts carry this id. Call it inside ``session_context``."""
+    _session.set(session)
+
+
 class SessionFilter(logging.Filter):
     """Gives each record the id of the session that it was logged in."""
 

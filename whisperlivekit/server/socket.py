@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from whisperlivekit.core.commands import Audio, Command, Start, Stop
 from whisperlivekit.core.events import Done, Draining, Event, Ready
 from whisperlivekit.errors import ClientError, InternalError, MessageTooBig, ShuttingDown, TimedOut, WhisperLiveKitError
-from whisperlivekit.observe.logs import session_context
+from whisperlivekit.observe.logs import rename_session, session_context
 from whisperlivekit.server.accounting import StreamAccount
 from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES, client_address
 from whisperlivekit.server.responses import ErrorResponse, error_response
@@ -68,6 +68,7 @@ class Connection:
         self, channel: Channel, adapter: Adapter, service: Service, ticket: Ticket, account: StreamAccount
     ) -> None:
         self.session = new_session_id()
+        """The stream's id: what the log and the client call it. Not unique: a resumed stream keeps its id."""
         self._channel = channel
         self._adapter = adapter
         self._service = service
@@ -115,13 +116,12 @@ class Connection:
 
     async def _serve(self) -> None:
         start, rest = await self._receive_start()
+        resumed = self._resume(start)
         self._runner = self._service.start_session(start)
-        position = start.resume.position if start.resume else 0
-        if start.resume:
-            self._account.resume(position)
         language = start.language or self._service.session_config.language
         model = self._service.settings.model
-        log.info("session opened", extra={"language": language or AUTO, "resumed_at": position})
+        log.info("session opened", extra={"language": language or AUTO, **resumed})
+        position = start.resume.position if start.resume else 0
         await self._send(Ready(self.session, model, None if language == AUTO else language, position))
         reader = asyncio.create_task(self._read(self._runner, rest))
         writer = asyncio.create_task(self._write(self._runner))
@@ -143,6 +143,19 @@ class Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _resume(self, start: Start) -> dict[str, object]:
+        """Continue the stream of an earlier connection under its id. Returns what the log says of it."""
+        if start.resume is None:
+            return {}
+        self._account.resume(start.resume.position)
+        found: dict[str, object] = {"resumed_at": start.resume.position}
+        if start.resume.session is not None:
+            # The lost connection may still be open and log under the same id: this tells the two apart.
+            found["connection"] = self.session
+            self.session = start.resume.session
+            rename_session(self.session)
+        return found
 
     async def _receive_start(self) -> tuple[Start, list[Command]]:
         try:

@@ -22,7 +22,7 @@ from uvicorn_worker import UvicornWorker
 
 from whisperlivekit.server.certificate import LOOK_EVERY_S, CertificateFiles
 from whisperlivekit.server.service import Service, State
-from whisperlivekit.server.transport import WebSocketTransport
+from whisperlivekit.server.transport import HttpTransport, WebSocketTransport
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class SpeechWorker(UvicornWorker):  # type: ignore[misc]  # has no types
 
     CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012  (uvicorn-worker's own form)
         "loop": "asyncio",
-        "http": "h11",
+        "http": HttpTransport,
         "ws": WebSocketTransport,
         # Above our own limit, so that what is a little too big gets our error and not just a close code.
         "ws_max_size": 2 * MAX_MESSAGE_BYTES,
