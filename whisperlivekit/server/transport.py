@@ -97,7 +97,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         timeout = self.ping_timeout or 0.0
-        if self.read_paused or self.loop.time() - self._heard_at_s < timeout:
+        # Silence counts from when reading resumed: the pong may be the next thing to be read.
+        listening_s = self.loop.time() - max(self._heard_at_s, self._ending.resumed_at_s)
+        if self.read_paused or listening_s < timeout:
             self.pong_timer = self.loop.call_later(timeout, self.keepalive_timeout)
             return
         super().keepalive_timeout()
@@ -110,6 +112,8 @@ class _EndingTransport:
         self._transport = transport
         self._loop = loop
         self._closed = False
+        self.resumed_at_s = 0.0
+        """When reading last resumed, in the loop's time."""
         self.keeps_reading = False
         """``close`` ends our direction only: closing with unread data would make the kernel reset the connection."""
 
@@ -119,6 +123,11 @@ class _EndingTransport:
     def is_closing(self) -> bool:
         """Whether ``close`` was called, or the transport is closing for another reason."""
         return self._closed or self._transport.is_closing()
+
+    def resume_reading(self) -> None:
+        """See ``asyncio.Transport``."""
+        self.resumed_at_s = self._loop.time()
+        self._transport.resume_reading()
 
     def close(self) -> None:
         """Flush and close; see ``asyncio.Transport.close``."""
