@@ -292,9 +292,10 @@ def test_a_client_that_does_not_read_holds_nothing(monkeypatch: pytest.MonkeyPat
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
+        assert raw.recv(4096).startswith(b"HTTP/1.1 101 ")  # what comes before it belongs to no WebSocket
         raw.sendall(_masked(START.encode(), 1))
         raw.settimeout(0.2)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         waiting = b""
         while True:
             assert time.monotonic() < deadline, "the server keeps a client that does not read"
