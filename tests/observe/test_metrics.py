@@ -13,7 +13,8 @@ from whisperlivekit.observe.metrics import Metrics, gpu_families
 
 TWO_WORKERS = """
 import os, sys
-from whisperlivekit.observe.metrics import Metrics, forget_process
+from whisperlivekit.observe.metrics import Metrics
+from whisperlivekit.observe.processes import retire_ended_processes
 def work(words):
     metrics = Metrics()
     metrics.words.inc(words)
@@ -21,14 +22,13 @@ def work(words):
     metrics.serves(2)
     metrics.lag.observe(1.2)
     os._exit(0)
-children = []
 for words in (3, 4):
     child = os.fork()
     if not child:
         work(words)
     os.waitpid(child, 0)
-    children.append(child)
-forget_process(children[0])
+    if words == 3:
+        retire_ended_processes()
 sys.stdout.write(Metrics().exposition().decode())
 """
 
