@@ -28,6 +28,9 @@ from whisperlivekit.observe.metrics import Metrics, gpu_families
 
 DEPLOY = ROOT / "deploy"
 
+NAME = "speech.example.org"
+"""The name in both configurations, which the server is not called by itself."""
+
 Proxy = Callable[[Path, int], AbstractContextManager[tuple[int, ssl.SSLContext]]]
 """Starts one in a folder in front of a port; gives its own port and whom to trust."""
 
@@ -42,8 +45,8 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     for old, new in {
         "127.0.0.1:8000": f"127.0.0.1:{upstream}",
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "listen 80": f"listen 127.0.0.1:{plain}",
-        "server_name speech.example.org": "server_name localhost",
+        "listen 80;": f"listen 127.0.0.1:{plain};",
+        "server_name speech.example.org": f"server_name localhost {NAME}",
         "/etc/letsencrypt/live/speech.example.org/fullchain.pem": str(certificate),
         "/etc/letsencrypt/live/speech.example.org/privkey.pem": str(key),
     }.items():
@@ -69,8 +72,8 @@ def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     port = free_port()
     site = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
     for old, new in {
-        "speech.example.org {": f"https://localhost:{port} {{\n\ttls {certificate} {key}",
-        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+        "\nspeech.example.org {": f"\nhttps://localhost:{port}, https://{NAME}:{port} {{\n\ttls {certificate} {key}",
+        "127.0.0.1:8000 {": f"127.0.0.1:{upstream} {{",
     }.items():
         assert old in site, old
         site = site.replace(old, new)
@@ -153,6 +156,26 @@ def test_a_proxy_passes_the_page_s_origin_check(proxy: Proxy, tmp_path: Path) ->
                 f"wss://localhost:{port}/ws", origin=Origin("https://evil.example"), ssl=trust
             )
         assert refused.value.response.status_code == 403
+
+
+@PROXIES
+def test_a_proxy_s_public_name_is_allowed_by_a_setting(proxy: Proxy, tmp_path: Path) -> None:
+    """As the configurations say. Without WLK_ALLOWED_HOSTS the response says what is missing."""
+    for allowed, status in (("", 421), (NAME, 200)):
+        with scripted_server(allowed_hosts=allowed) as server, proxy(tmp_path, server.port) as (port, trust):
+            page = httpx.get(f"https://localhost:{port}/", headers={"host": f"{NAME}:{port}"}, verify=trust)
+        assert page.status_code == status
+        assert allowed or "WLK_ALLOWED_HOSTS" in page.json()["message"]
+
+
+@PROXIES
+@pytest.mark.parametrize(("networks", "status"), [("203.0.113.0/24", 401), ("127.0.0.1", 200)])
+def test_a_proxy_tells_the_client_s_own_address(proxy: Proxy, tmp_path: Path, networks: str, status: int) -> None:
+    """An address that the client puts into X-Forwarded-For does not open the metrics; the real one does."""
+    settings = {"api_keys": "0123456789abcdef", "metrics_allow": networks}
+    with scripted_server(**settings) as server, proxy(tmp_path, server.port) as (port, trust):
+        forged = {"x-forwarded-for": "203.0.113.7"}
+        assert httpx.get(f"https://localhost:{port}/metrics", headers=forged, verify=trust).status_code == status
 
 
 def names_told() -> set[str]:

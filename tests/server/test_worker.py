@@ -130,6 +130,15 @@ def test_uvicorn_is_set_up_for_streams() -> None:
     assert not config.access_log
 
 
+@pytest.mark.parametrize("trusted", ["127.0.0.1,::1", "10.0.0.5"])
+def test_proxies_that_gunicorn_trusts_are_trusted_by_uvicorn(trusted: str) -> None:
+    """FORWARDED_ALLOW_IPS is Gunicorn's; the default is this machine."""
+    settings = {} if trusted == "127.0.0.1,::1" else {"forwarded_allow_ips": trusted}
+    with worker(**settings) as subject:
+        assert subject.config.proxy_headers
+        assert ",".join(subject.config.forwarded_allow_ips) == trusted
+
+
 def test_a_drain_leaves_time_to_end() -> None:
     """Streams get less than the graceful timeout: the engine has to stop before Gunicorn kills."""
     with worker(graceful_timeout=30) as subject:

@@ -1,7 +1,7 @@
 """Every metric of the server, for Prometheus.
 
 With several worker processes, the environment variable PROMETHEUS_MULTIPROC_DIR must name an empty folder before this
-module is imported. Each process keeps its counts in files there, and any of them can report the sums (``processes.py``).
+module is imported. Each process keeps its counts in files there, and each can report the sums (``processes.py``).
 The state of the GPUs is not counted: the process that is asked for the metrics reads it at that moment.
 """
 

@@ -1,7 +1,7 @@
 """The counts of several processes, which prometheus_client keeps in one file for each process and kind of metric.
 
-prometheus_client keeps the counters and histograms of a process after its end, because what it counted has happened: one
-more file for each kind and process, for ever. Here the files of ended processes are added up into one file for each
+prometheus_client keeps the counters and histograms of a process after its end, because what it counted has happened:
+one more file for each kind and process, for ever. Here the files of ended processes are added up into one file for each
 kind, ``counter_retired.db`` and ``histogram_retired.db``. A lock keeps readers from seeing a count twice or not at all:
 Prometheus would take a total that falls for a restart of the server.
 """

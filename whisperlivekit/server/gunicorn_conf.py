@@ -7,7 +7,7 @@ Nothing that runs here before the fork may touch CUDA, torch, onnxruntime or CTr
 import os
 
 # By default each of these libraries uses every core, in every worker, for operations too small to be worth it. The
-# model's own threads are set in its configuration. One extra thread of OpenBLAS cost 0.2 CPU seconds a second of speech.
+# model's own threads are set in its configuration. A second OpenBLAS thread cost 0.2 CPU seconds a second of speech.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[variable] = "1"
 
