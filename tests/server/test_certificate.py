@@ -36,7 +36,7 @@ def test_what_has_changed_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert not files.refresh()
     replace(live, (renewed[0], live[1]))  # its key has not come yet
     assert not files.refresh()
-    assert "the old one stays" in caplog.text
+    assert "the old one stays in use" in caplog.text
     replace(live, renewed)
     assert files.refresh()
     assert not files.refresh()
@@ -63,7 +63,7 @@ def test_wss_and_a_renewal_under_a_live_stream(base_model: Path, tmp_path: Path)
             first = socket.socket.getpeercert(binary_form=True)
             replace(live, renewed)
             deadline = time.monotonic() + 2 * LOOK_EVERY_S
-            while "took the new certificate" not in server.log_text():
+            while "loaded the new certificate" not in server.log_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             second = subprocess.run(

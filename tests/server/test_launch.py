@@ -51,7 +51,7 @@ def test_a_taken_port_is_named() -> None:
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_named(host: str) -> None:
     """An address this machine does not have is an operator's mistake with a clear message."""
-    with pytest.raises(StartError, match="this machine has no such address: set WLK_HOST"):
+    with pytest.raises(StartError, match="this machine has no such address; set WLK_HOST"):
         need_free_port(host, free_port())
 
 

@@ -46,7 +46,7 @@ def test_a_worker_leaves_when_nobody_is_on_it(served: int, streams: int, leaves:
     live = service()
     live.served = served
     with worker(max_requests=10) as subject, live.track(_Stream()) if streams else nullcontext():
-        assert subject.should_leave(live) is leaves
+        assert subject.should_exit(live) is leaves
 
 
 def test_without_a_number_a_worker_stays() -> None:
@@ -54,7 +54,7 @@ def test_without_a_number_a_worker_stays() -> None:
     live = service()
     live.served = 10**9
     with worker(max_requests=0) as subject:
-        assert not subject.should_leave(live)
+        assert not subject.should_exit(live)
 
 
 def test_a_worker_with_a_dead_model_leaves() -> None:
@@ -62,9 +62,9 @@ def test_a_worker_with_a_dead_model_leaves() -> None:
     engine = ScriptedEngine()
     live = service(engine)
     with worker() as subject:
-        assert not subject.should_leave(live)
+        assert not subject.should_exit(live)
         engine.failed = True
-        assert subject.should_leave(live)
+        assert subject.should_exit(live)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ SUMMED = ("counter", "histogram")
 """Kinds of metrics whose values are added up. The gauges of a process end with it."""
 
 RETIRED = "retired"
-"""Stands in a file's name instead of a process number."""
+"""Replaces the process id in a file's name."""
 
 LOCK_WITHIN_S = 1.0
 """How long Gunicorn's master waits for readers. What it cannot retire now it retires with the next process."""
