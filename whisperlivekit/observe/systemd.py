@@ -1,7 +1,7 @@
-"""Reports the service's state to systemd: a datagram to the socket that systemd names. Without systemd it does nothing.
+"""Reports the state of the service to systemd: a datagram to the socket that systemd names. Otherwise nothing happens.
 
-Gunicorn would report READY when its master listens, before a worker has loaded a model. Therefore gunicorn_conf.py moves
-the socket's name to another variable, and the first worker with a loaded model reports READY.
+Gunicorn would report READY when its master listens, before a worker has loaded a model. So gunicorn_conf.py moves the
+socket's name to another variable, and the first worker with a loaded model reports READY.
 """
 
 import logging

@@ -18,7 +18,7 @@ class CertificateFiles:
         self._seen = self._state()
 
     def refresh(self) -> bool:
-        """Load the files if they have changed. Returns whether they were loaded; if they do not load, logs the reason."""
+        """Load the files if they have changed. Returns whether they were loaded; logs why they do not load."""
         state = self._state()
         if state is None or state == self._seen:
             return False

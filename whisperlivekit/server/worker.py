@@ -35,7 +35,7 @@ RELOADED = "reloaded"
 """A file in the metrics folder; gunicorn_conf.py touches it when all workers are about to be replaced."""
 
 DRAIN_SHARE = 0.6
-"""Share of the graceful timeout for draining. In the rest uvicorn and the engine end, before Gunicorn kills the worker."""
+"""Share of the graceful timeout for draining. In the rest, uvicorn and the engine end before Gunicorn kills them."""
 
 RESPAWN_PAUSE_S = 5.0
 """A replacement that cannot load its model is tried again after this time, while the other workers continue."""
