@@ -13,7 +13,7 @@ from whisperlivekit.settings.declarations import Settings
 
 
 class _Counted(ScriptedEngine):
-    """Notes its life."""
+    """Records its life cycle."""
 
     def __init__(self, notes: list[str]) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ def test_the_engine_lives_as_long_as_the_lifespan() -> None:
     assert workers == [3]
 
 
-def test_applications_do_not_meet() -> None:
-    """No state at module level: two in one process count apart."""
+def test_applications_are_independent() -> None:
+    """No state at module level: two applications in one process count separately."""
     with scripted_server() as first, scripted_server() as second:
         first.check_alive()
         assert (first.service.served, second.service.served) == (1, 0)
@@ -66,8 +66,8 @@ def test_every_answer_has_the_security_headers() -> None:
             assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_every_error_has_an_id_and_nothing_of_its_cause() -> None:
-    """In the body and in a header, the same; a fault of ours tells no traceback, path or message of the fault."""
+def test_every_error_has_an_id_and_hides_its_cause() -> None:
+    """The same id in the body and in a header; an internal error reveals no traceback, path or message."""
     app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine(), page=None)
 
     async def broken(_: Request) -> Response:

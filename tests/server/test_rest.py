@@ -40,7 +40,7 @@ def post(server: Server, content: bytes | None = None, **fields: str) -> httpx.R
 
 
 def test_json_is_the_default(server: Server) -> None:
-    """The text, as OpenAI's clients expect it; the fields that choose a model are taken."""
+    """The text, as OpenAI's clients expect it; the fields that choose a model are accepted."""
     response = post(server, model="whisper-1", temperature="0", language="ru")
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -64,8 +64,8 @@ def test_all_formats(server: Server) -> None:
     assert "".join(segment["text"] for segment in verbose["segments"]).strip() == verbose["text"]
 
 
-def test_a_detected_language_is_told(server: Server) -> None:
-    """And none where there was nothing to detect it in."""
+def test_a_detected_language_is_reported(server: Server) -> None:
+    """And none if the file holds no speech."""
     heard = post(server, language="auto", response_format="verbose_json")
     assert heard.json()["language"] == "russian"
     silence = io.BytesIO()
@@ -106,7 +106,7 @@ def test_bad_requests(
         {"content": b"", "headers": {"content-type": "multipart/form-data"}},
     ],
 )
-def test_what_is_no_form_with_a_file(server: Server, request_of: dict[str, Any]) -> None:
+def test_a_body_that_is_no_form_with_a_file(server: Server, request_of: dict[str, Any]) -> None:
     """Any other body is a 400 with a reason."""
     response = httpx.post(f"{server.url}/v1/audio/transcriptions", **request_of)
     assert response.status_code == 400
@@ -124,7 +124,7 @@ def test_a_key_is_asked_for() -> None:
         assert httpx.post(address, files=files, headers=headers, timeout=20).status_code == 200
 
 
-def test_a_full_server_refuses_a_file() -> None:
+def test_a_full_server_rejects_a_file() -> None:
     """A file takes the place of a stream: 503 with Retry-After."""
     with scripted_server(max_sessions=1) as server, server.connect() as socket:
         socket.send('{"type":"start"}')
@@ -135,8 +135,8 @@ def test_a_full_server_refuses_a_file() -> None:
         assert response.json()["error"]["code"] == "server_full"
 
 
-def test_a_dead_engine_is_a_503() -> None:
-    """The model fails under a file."""
+def test_an_engine_that_fails_is_a_503() -> None:
+    """The model fails while it transcribes a file."""
     engine = ScriptedEngine()
     with scripted_server(engine) as server:
         engine.error = ModelUnavailable("the model does not serve any more")
@@ -152,7 +152,7 @@ def test_a_dead_engine_is_a_503() -> None:
 
 
 def test_a_client_that_hangs_up_is_not_served() -> None:
-    """Nobody reads the answer: the work is given up and its place is free."""
+    """Nobody reads the response: the work is cancelled and its place is free."""
     with scripted_server(ScriptedEngine(delay_s=0.2)) as server:
         client = httpx.Client()
         failed = threading.Event()
@@ -173,7 +173,7 @@ def test_a_client_that_hangs_up_is_not_served() -> None:
         asking.join(10)
         client.close()
         assert failed.is_set()
-        server.wait_until("the file is given up", lambda: server.service.streams == 0, within_s=3)
+        server.wait_until("the work is cancelled", lambda: server.service.streams == 0, within_s=3)
         assert server.service.admission.open_streams == 0
 
 

@@ -1,4 +1,4 @@
-"""How connections end on the wire: raw bytes, no client library that would be polite for us."""
+"""How connections end on the wire, seen in raw bytes: a client library would hide it."""
 
 import hashlib
 import inspect
@@ -79,7 +79,7 @@ def close_code(frames: list[tuple[int, bytes]]) -> int:
 
 
 def test_a_frame_that_is_too_big_ends_with_1009_while_it_is_still_sent(server: Server) -> None:
-    """The close frame arrives although megabytes are on their way: no reset swallows it."""
+    """The close frame arrives although megabytes are still on their way; no TCP reset discards it."""
     with opened(server) as raw:
         raw.sendall(frame(BINARY, b"", declared=20_000_000))
         for _ in range(200):
@@ -89,7 +89,7 @@ def test_a_frame_that_is_too_big_ends_with_1009_while_it_is_still_sent(server: S
 
 
 def test_a_message_in_many_frames_is_bounded_too(server: Server) -> None:
-    """Fragments add up: the sum is what counts."""
+    """The limit applies to the sum of the fragments."""
     with opened(server) as raw:
         raw.sendall(frame(BINARY, bytes(1_000_000), final=False))
         for _ in range(3):
@@ -107,24 +107,24 @@ def test_a_message_in_many_frames_is_bounded_too(server: Server) -> None:
     ],
     ids=["not UTF-8", "unknown opcode", "no mask", "HTTP"],
 )
-def test_what_is_no_websocket_ends_with_its_code(server: Server, sent: bytes, code: int) -> None:
-    """Frames that break RFC 6455 get the close code it names."""
+def test_protocol_errors_get_their_close_code(server: Server, sent: bytes, code: int) -> None:
+    """Frames that violate RFC 6455 get the close code that it defines."""
     with opened(server) as raw:
         raw.sendall(sent)
         assert close_code(until_closed(raw)) == code
     server.check_alive()
 
 
-def test_frames_after_the_mistake_mean_nothing(server: Server) -> None:
-    """A start behind a broken frame opens no session."""
+def test_frames_after_an_error_are_ignored(server: Server) -> None:
+    """A start after a broken frame opens no session."""
     with opened(server) as raw:
         raw.sendall(frame(3, b"") + frame(TEXT, b'{"type":"start"}'))
         frames = until_closed(raw)
     assert [opcode for opcode, _ in frames] == [CLOSE]
 
 
-def test_a_peer_that_ignores_the_close_is_cut(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an error the connection is gone within the linger time, whether or not the client answers."""
+def test_a_peer_that_ignores_the_close_is_disconnected(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error the connection ends within the linger time, whether or not the client answers."""
     monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.2)
     with opened(server) as raw:
         raw.sendall(frame(TEXT, b"garbage"))
@@ -135,8 +135,8 @@ def test_a_peer_that_ignores_the_close_is_cut(server: Server, monkeypatch: pytes
     server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)
 
 
-def test_a_pong_behind_audio_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends faster than it is recognised cannot be heard answering: it is not thrown out."""
+def test_a_late_pong_behind_audio_does_not_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends faster than it is recognised stays connected: its pong waits behind unread audio."""
     monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
     monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.4)
     # A decode that takes longer than the ping's time limit, and more audio than the session takes meanwhile. That one
@@ -152,7 +152,7 @@ def test_a_pong_behind_audio_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_half_open_connection_is_found_by_ping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client whose network is gone says nothing, not even goodbye: its session ends with the ping's patience."""
+    """A client whose network has failed sends nothing at all: its session ends after the ping timeout."""
     monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_interval", 0.1)
     monkeypatch.setitem(SpeechWorker.CONFIG_KWARGS, "ws_ping_timeout", 0.2)
     monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.1)

@@ -38,15 +38,15 @@ def service(engine: ScriptedEngine | None = None) -> Service:
 
 
 @pytest.mark.parametrize(
-    ("served", "streams", "leaves"),
+    ("served", "streams", "exits"),
     [(0, 0, False), (9, 0, False), (10, 1, False), (10, 0, True), (19, 1, False), (20, 1, True)],
 )
-def test_a_worker_leaves_when_nobody_is_on_it(served: int, streams: int, leaves: bool) -> None:
-    """After its number of streams, with none live; at twice the number whoever is on it."""
+def test_a_worker_exits_when_it_serves_no_stream(served: int, streams: int, exits: bool) -> None:
+    """After its number of streams, once none is open; at twice the number in any case."""
     live = service()
     live.served = served
     with worker(max_requests=10) as subject, live.track(_Stream()) if streams else nullcontext():
-        assert subject.should_exit(live) is leaves
+        assert subject.should_exit(live) is exits
 
 
 def test_without_a_number_a_worker_stays() -> None:
@@ -57,8 +57,8 @@ def test_without_a_number_a_worker_stays() -> None:
         assert not subject.should_exit(live)
 
 
-def test_a_worker_with_a_dead_model_leaves() -> None:
-    """At once: it can serve nobody."""
+def test_a_worker_whose_model_has_failed_exits() -> None:
+    """At once: it cannot serve."""
     engine = ScriptedEngine()
     live = service(engine)
     with worker() as subject:
@@ -133,7 +133,7 @@ def test_uvicorn_is_set_up_for_streams() -> None:
 @pytest.mark.parametrize("trusted", ["127.0.0.1,::1", "10.0.0.5"])
 def test_proxies_that_gunicorn_trusts_are_trusted_by_uvicorn(trusted: str) -> None:
     """FORWARDED_ALLOW_IPS is Gunicorn's; the default is this machine."""
-    settings = {} if trusted == "127.0.0.1,::1" else {"forwarded_allow_ips": trusted}
+    settings: dict[str, Any] = {} if trusted == "127.0.0.1,::1" else {"forwarded_allow_ips": trusted}
     with worker(**settings) as subject:
         assert subject.config.proxy_headers
         assert ",".join(subject.config.forwarded_allow_ips) == trusted
