@@ -118,7 +118,7 @@ PROXIES = pytest.mark.parametrize("proxy", [nginx, caddy])
 
 @PROXIES
 def test_a_proxy_passes_streams_and_refusals(proxy: Proxy, tmp_path: Path) -> None:
-    """Through nginx and Caddy with https: the page, a WebSocket from the page's origin, and the reason of a rejection."""
+    """Through nginx and Caddy with https: the page, a WebSocket from the page's origin, and why it was rejected."""
     with scripted_server(max_sessions=1) as server, proxy(tmp_path, server.port) as (port, trust):
         base = f"https://localhost:{port}"
         page = httpx.get(f"{base}/", verify=trust)

@@ -1,6 +1,8 @@
 """The application as a whole."""
 
 import asyncio
+import json
+import re
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -103,3 +105,26 @@ def test_connections_can_wait_for_the_model() -> None:
         app.state.service.warm_within_s = patience
         with TestClient(app, base_url="http://localhost") as client:
             assert client.get("/ready").status_code == status
+
+
+def test_every_path_is_described() -> None:
+    """/openapi.json has each path for programs, no error that the server never sends, and no path of the pages."""
+    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine())
+    with TestClient(app, base_url="http://localhost") as client:
+        described = client.get("/openapi.json").json()
+        assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
+    assert set(described["paths"]) == {"/live", "/ready", "/metrics", "/ws", "/v1/audio/transcriptions"}
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert not any("422" in operation["responses"] for operation in operations)
+    schemas = set(described["components"]["schemas"])
+    references = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(described)))
+    assert references == schemas - {"HTTPValidationError", "ValidationError"}
+
+
+def test_health_checks_answer_head() -> None:
+    """As load balancers ask; other methods get 405 with the error body."""
+    app = create_app(Settings(_env_file=None, model="base"), lambda _: ScriptedEngine())
+    with TestClient(app, base_url="http://localhost") as client:
+        for path in ("/live", "/metrics", "/status", "/"):
+            assert client.head(path).status_code == 200
+        assert client.post("/live").json()["code"] == "method_not_allowed"
