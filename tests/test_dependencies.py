@@ -19,6 +19,7 @@ USED_WITHOUT_IMPORT = {
     "ruff": "a command",
     "mypy": "a command",
     "import-linter": "a command",
+    "pytest-xdist": "pytest uses it to run tests in two processes",
     "setuptools": "tests/test_wheel.py runs it in a process of its own",
 }
 """Distribution -> who uses it."""

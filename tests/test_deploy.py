@@ -1,4 +1,4 @@
-"""What lies in deploy/ works: proxies with real WebSockets, alert rules and dashboard with the metrics there are."""
+"""deploy/ works: the proxies with real WebSockets, alerts and dashboard with the metrics that the server has."""
 
 import json
 import os
@@ -28,6 +28,9 @@ from whisperlivekit.observe.metrics import Metrics, gpu_families
 
 DEPLOY = ROOT / "deploy"
 
+NAME = "speech.example.org"
+"""The name in both configurations, which the server is not called by itself."""
+
 Proxy = Callable[[Path, int], AbstractContextManager[tuple[int, ssl.SSLContext]]]
 """Starts one in a folder in front of a port; gives its own port and whom to trust."""
 
@@ -42,8 +45,8 @@ def nginx(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     for old, new in {
         "127.0.0.1:8000": f"127.0.0.1:{upstream}",
         "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "listen 80": f"listen 127.0.0.1:{plain}",
-        "server_name speech.example.org": "server_name localhost",
+        "listen 80;": f"listen 127.0.0.1:{plain};",
+        "server_name speech.example.org": f"server_name localhost {NAME}",
         "/etc/letsencrypt/live/speech.example.org/fullchain.pem": str(certificate),
         "/etc/letsencrypt/live/speech.example.org/privkey.pem": str(key),
     }.items():
@@ -69,8 +72,8 @@ def caddy(folder: Path, upstream: int) -> Iterator[tuple[int, ssl.SSLContext]]:
     port = free_port()
     site = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
     for old, new in {
-        "speech.example.org {": f"https://localhost:{port} {{\n\ttls {certificate} {key}",
-        "127.0.0.1:8000": f"127.0.0.1:{upstream}",
+        "\nspeech.example.org {": f"\nhttps://localhost:{port}, https://{NAME}:{port} {{\n\ttls {certificate} {key}",
+        "127.0.0.1:8000 {": f"127.0.0.1:{upstream} {{",
     }.items():
         assert old in site, old
         site = site.replace(old, new)
@@ -115,7 +118,7 @@ PROXIES = pytest.mark.parametrize("proxy", [nginx, caddy])
 
 @PROXIES
 def test_a_proxy_passes_streams_and_refusals(proxy: Proxy, tmp_path: Path) -> None:
-    """Through nginx and Caddy with https: the page, a WebSocket from the page's origin, and the reason of a refusal."""
+    """Through nginx and Caddy with https: the page, a WebSocket from the page's origin, and why it was rejected."""
     with scripted_server(max_sessions=1) as server, proxy(tmp_path, server.port) as (port, trust):
         base = f"https://localhost:{port}"
         page = httpx.get(f"{base}/", verify=trust)
@@ -144,7 +147,7 @@ def test_a_proxy_passes_streams_and_refusals(proxy: Proxy, tmp_path: Path) -> No
 
 @PROXIES
 def test_a_proxy_passes_the_page_s_origin_check(proxy: Proxy, tmp_path: Path) -> None:
-    """A page of another site is refused behind a proxy as it is without."""
+    """A page of another site is rejected behind a proxy as well."""
     with scripted_server() as server, proxy(tmp_path, server.port) as (port, trust):
         # A proxy that has just begun to listen may reset what comes first.
         assert httpx.get(f"https://localhost:{port}/live", verify=trust).status_code == 200
@@ -155,8 +158,28 @@ def test_a_proxy_passes_the_page_s_origin_check(proxy: Proxy, tmp_path: Path) ->
         assert refused.value.response.status_code == 403
 
 
+@PROXIES
+def test_a_proxy_s_public_name_is_allowed_by_a_setting(proxy: Proxy, tmp_path: Path) -> None:
+    """As the configurations say. Without WLK_ALLOWED_HOSTS the response says what is missing."""
+    for allowed, status in (("", 421), (NAME, 200)):
+        with scripted_server(allowed_hosts=allowed) as server, proxy(tmp_path, server.port) as (port, trust):
+            page = httpx.get(f"https://localhost:{port}/", headers={"host": f"{NAME}:{port}"}, verify=trust)
+        assert page.status_code == status
+        assert allowed or "WLK_ALLOWED_HOSTS" in page.json()["message"]
+
+
+@PROXIES
+@pytest.mark.parametrize(("networks", "status"), [("203.0.113.0/24", 401), ("127.0.0.1", 200)])
+def test_a_proxy_tells_the_client_s_own_address(proxy: Proxy, tmp_path: Path, networks: str, status: int) -> None:
+    """An address that the client puts into X-Forwarded-For does not open the metrics; the real one does."""
+    settings: dict[str, Any] = {"api_keys": "0123456789abcdef", "metrics_allow": networks}
+    with scripted_server(**settings) as server, proxy(tmp_path, server.port) as (port, trust):
+        forged = {"x-forwarded-for": "203.0.113.7"}
+        assert httpx.get(f"https://localhost:{port}/metrics", headers=forged, verify=trust).status_code == status
+
+
 def names_told() -> set[str]:
-    """Every series that the server can tell."""
+    """Every series that the server can export."""
     metrics = Metrics()
     told = {sample.name for family in metrics._registry.collect() for sample in family.samples} | {
         family.name for family in metrics._registry.collect()
@@ -187,7 +210,7 @@ def expressions(value: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
 def test_what_is_asked_for_is_told(name: str) -> None:
-    """Dashboard and alerts name only series that exist; a renamed metric would silence them without a word."""
+    """Dashboard and alerts name only series that exist; a renamed metric would disable them silently."""
     text = (DEPLOY / name).read_text(encoding="utf-8")
     asked = set(re.findall(r"whisperlivekit_\w+", "\n".join(expressions(json.loads(text))) if "json" in name else text))
     assert len(asked) > 8
@@ -195,7 +218,7 @@ def test_what_is_asked_for_is_told(name: str) -> None:
 
 
 def test_the_dashboard_shows_everything() -> None:
-    """Each metric stands in some panel, and no two panels have the same id or place."""
+    """Each metric is in some panel, and no two panels have the same id or place."""
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
     asked = set(re.findall(r"whisperlivekit_\w+", "\n".join(expressions(dashboard))))
     shown = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in asked}
@@ -208,7 +231,7 @@ def test_the_dashboard_shows_everything() -> None:
 
 
 def test_the_handbook_has_a_remedy_for_every_alert() -> None:
-    """And the alert links to it."""
+    """docs/operations.md has a section for each."""
     alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
     handbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert len(alerts) >= 8
@@ -222,7 +245,7 @@ def promtool(*arguments: str, told: str | None = None) -> "subprocess.CompletedP
 
 
 def test_prometheus_takes_the_alerts() -> None:
-    """The rules are of Prometheus' form, and fire and rest as alerts.test.yml says."""
+    """The rules are valid, and fire when alerts.test.yml says so."""
     checked = promtool("check", "rules", "alerts.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     tested = promtool("test", "rules", "alerts.test.yml")
@@ -230,7 +253,7 @@ def test_prometheus_takes_the_alerts() -> None:
 
 
 def test_prometheus_takes_the_dashboard(tmp_path: Path) -> None:
-    """Every panel asks in PromQL that can be read."""
+    """Every panel's query is valid PromQL."""
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
     rules = [
         {"record": f"panel:{number}", "expr": text.replace("$__rate_interval", "1m").replace("$instance", ".*")}
@@ -244,7 +267,7 @@ def test_prometheus_takes_the_dashboard(tmp_path: Path) -> None:
 
 
 def test_prometheus_takes_the_metrics() -> None:
-    """The exposition is of Prometheus' form and its names follow its customs."""
+    """The exposition is valid and its names follow Prometheus' conventions."""
     with scripted_server() as server:
         server.check_alive()
         told = httpx.get(f"{server.url}/metrics").text

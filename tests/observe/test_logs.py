@@ -82,7 +82,7 @@ def test_old_files_move_up(tmp_path: Path) -> None:
     file = tmp_path / "server.log"
     for number in range(logs.KEPT_FILES + 3):
         file.write_text(str(number))
-        logs.put_aside(file)
+        logs.rotate(file)
     assert not file.exists()
     assert (tmp_path / "server.log.1").read_text() == str(logs.KEPT_FILES + 2)
     assert len(list(tmp_path.iterdir())) == logs.KEPT_FILES
@@ -104,7 +104,7 @@ for worker in range(3):
 """
 
 
-def test_several_processes_share_a_file_that_is_put_aside(tmp_path: Path) -> None:
+def test_several_processes_share_a_file_that_is_rotated(tmp_path: Path) -> None:
     """No line is lost or torn when one of them puts the file aside, and the files stay small."""
     file = tmp_path / "server.log"
     subprocess.run([sys.executable, "-c", MANY_WORKERS, str(file)], cwd=ROOT, check=True)
@@ -127,7 +127,7 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[
     for _ in range(100):
         log.warning("a line")
     told = capsys.readouterr().err
-    assert told.count("lines are missing") == 1
+    assert told.count("log lines are missing") == 1
     assert "No space left on device" in told
     assert "Traceback" not in told
     file.unlink()
@@ -151,3 +151,20 @@ def test_a_file_gets_the_lines_too(tmp_path: Path) -> None:
     for handler in logging.getLogger().handlers:
         handler.close()
     assert "x: hello" in file.read_text(encoding="utf-8")
+
+
+def test_a_session_can_get_another_id() -> None:
+    """Lines after the change carry the new id, and lines outside the session carry none."""
+    found = []
+    record = logging.makeLogRecord({})
+
+    def session() -> str:
+        logs.SessionFilter().filter(record)
+        return str(vars(record)["session"])
+
+    with logs.session_context("first"):
+        found.append(session())
+        logs.rename_session("second")
+        found.append(session())
+    found.append(session())
+    assert found == ["first", "second", ""]

@@ -13,7 +13,8 @@ from whisperlivekit.observe.metrics import Metrics, gpu_families
 
 TWO_WORKERS = """
 import os, sys
-from whisperlivekit.observe.metrics import Metrics, forget_process
+from whisperlivekit.observe.metrics import Metrics
+from whisperlivekit.observe.processes import retire_ended_processes
 def work(words):
     metrics = Metrics()
     metrics.words.inc(words)
@@ -21,14 +22,13 @@ def work(words):
     metrics.serves(2)
     metrics.lag.observe(1.2)
     os._exit(0)
-children = []
 for words in (3, 4):
     child = os.fork()
     if not child:
         work(words)
     os.waitpid(child, 0)
-    children.append(child)
-forget_process(children[0])
+    if words == 3:
+        retire_ended_processes()
 sys.stdout.write(Metrics().exposition().decode())
 """
 
@@ -74,9 +74,9 @@ def test_what_has_not_happened_is_told_as_zero() -> None:
 def test_refusals_are_counted_by_reason() -> None:
     """By the code that the client got; where there was no room, also by why not."""
     metrics = Metrics()
-    metrics.refuse(NoCapacity("2 streams are live, this server takes 2"))
-    metrics.refuse(NoCapacity("text takes 3.0 s to be recognised", "slow"))
-    metrics.refuse(Unauthorized("no key"))
+    metrics.count_rejection(NoCapacity("2 streams are live, this server takes 2"))
+    metrics.count_rejection(NoCapacity("text takes 3.0 s to be recognised", "slow"))
+    metrics.count_rejection(Unauthorized("no key"))
     told = samples(metrics.exposition().decode())
     assert told["whisperlivekit_sessions_refused_totalcode=server_full"] == 2
     assert told["whisperlivekit_sessions_refused_totalcode=unauthorized"] == 1

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,3 +93,12 @@ def scripted_server(engine: ServedEngine | None = None, *, wait: bool = True, **
 def told(socket: ClientConnection) -> list[dict[str, Any]]:
     """All events up to the close frame."""
     return [json.loads(message) for message in socket]
+
+
+@contextmanager
+def limits(server: Server, **shorter: float) -> Iterator[None]:
+    """Shorter times for one test."""
+    usual = server.service.limits
+    server.service.limits = replace(usual, **shorter)
+    yield
+    server.service.limits = usual

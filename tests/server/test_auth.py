@@ -1,9 +1,13 @@
-"""API keys and origins."""
+"""Host names, origins and API keys."""
+
+import subprocess
+from ipaddress import ip_network
 
 import pytest
+from starlette.requests import HTTPConnection
 
-from whisperlivekit.errors import ForbiddenOrigin, Unauthorized
-from whisperlivekit.server.auth import Guard
+from whisperlivekit.errors import ForbiddenOrigin, Unauthorized, UnknownHost
+from whisperlivekit.server.auth import Guard, own_names
 
 KEY = "0123456789abcdef"
 
@@ -100,3 +104,81 @@ def test_a_key_that_no_subprotocol_can_have_comes_percent_encoded() -> None:
     assert guard.check_key({}, {}, ["token", "percent%41percent"]) == "token"
     with pytest.raises(Unauthorized):
         guard.check_key({}, {}, ["token", "percentApercent"])
+
+
+LOCAL = Guard(hosts=frozenset({"localhost", "box.local"}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "localhost",
+        "LOCALHOST:8000",
+        "localhost.",
+        "box.local:443",
+        "127.0.0.1",
+        "127.0.0.1:8000",
+        "203.0.113.9",
+        "[::1]",
+        "[2001:db8::1]:8000",
+    ],
+)
+def test_own_names_and_any_address_are_answered(host: str | None) -> None:
+    """An address cannot be rebound, and a request without a Host header comes from no browser."""
+    LOCAL.check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "evil.example:8000",
+        "localhost@evil.example",
+        "127.0.0.1.evil.example",
+        "2130706433",
+        "[evil.example]",
+        "localhost:80:80",
+        "local host",
+        "",
+    ],
+)
+def test_other_names_are_not_answered(host: str) -> None:
+    """Whatever is not clearly a known name or an address is another name; the message names the setting."""
+    with pytest.raises(UnknownHost, match="WLK_ALLOWED_HOSTS"):
+        LOCAL.check_host(host)
+
+
+def test_a_star_allows_every_name() -> None:
+    """For an operator whose proxy checks the names."""
+    Guard(hosts=frozenset({"*"})).check_host("evil.example")
+
+
+def test_own_names_are_those_of_the_certificate() -> None:
+    """``install.sh certificate`` makes one for these names: each of them must reach the server."""
+    told = [subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() for command in COMMANDS]
+    assert own_names() >= {"localhost", *(name.lower() for name in told if name), f"{told[1].lower()}.local"}
+
+
+COMMANDS = (["hostname"], ["hostname", "-s"], ["hostname", "-f"])
+
+
+def connection(address: str, **headers: str) -> HTTPConnection:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return HTTPConnection({"type": "http", "client": (address, 1), "headers": raw, "query_string": b""})
+
+
+@pytest.mark.parametrize(
+    ("address", "opens"),
+    [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("fd00::1", True), ("192.0.2.1", False), ("unknown", False)],
+)
+def test_addresses_open_the_metrics(address: str, opens: bool) -> None:
+    """Those of the setting, also as a socket that listens on IPv6 writes them; others need the key."""
+    guard = Guard(keys=(KEY,), metrics_networks=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
+    if opens:
+        guard.check_metrics_key(connection(address))
+    else:
+        with pytest.raises(Unauthorized):
+            guard.check_metrics_key(connection(address))
+    guard.check_metrics_key(connection(address, authorization=f"Bearer {KEY}"))

@@ -1,4 +1,4 @@
-"""A renewed certificate is taken without a restart."""
+"""A renewed certificate is loaded without a restart."""
 
 import os
 import shutil
@@ -27,16 +27,16 @@ def replace(old: tuple[Path, Path], new: tuple[Path, Path]) -> None:
         os.utime(target, ns=(later, later))
 
 
-def test_what_has_changed_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Only when it has changed, only when it loads, and only certificate and key together."""
+def test_changed_files_are_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Only if they have changed and load, and only certificate and key together."""
     live, renewed = self_signed(tmp_path, name="live"), self_signed(tmp_path, name="renewed")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*live)
     files = CertificateFiles(context, *live)
     assert not files.refresh()
-    replace(live, (renewed[0], live[1]))  # its key has not come yet
+    replace(live, (renewed[0], live[1]))  # its key has not been replaced yet
     assert not files.refresh()
-    assert "the old one stays" in caplog.text
+    assert "the old one stays in use" in caplog.text
     replace(live, renewed)
     assert files.refresh()
     assert not files.refresh()
@@ -63,7 +63,7 @@ def test_wss_and_a_renewal_under_a_live_stream(base_model: Path, tmp_path: Path)
             first = socket.socket.getpeercert(binary_form=True)
             replace(live, renewed)
             deadline = time.monotonic() + 2 * LOOK_EVERY_S
-            while "took the new certificate" not in server.log_text():
+            while "loaded the new certificate" not in server.log_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             second = subprocess.run(

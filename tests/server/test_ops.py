@@ -21,25 +21,25 @@ def server() -> Iterator[Server]:
 
 
 class _Loading(ScriptedEngine):
-    """Loads when it is told to, or fails with the error it is given."""
+    """Loads when the test says so, or fails with the given error."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.let = asyncio.Event()
-        self.refusal: Exception | None = None
+        self.may_load = asyncio.Event()
+        self.load_error: Exception | None = None
 
     async def load(self) -> None:
-        await self.let.wait()
-        if self.refusal:
-            raise self.refusal
+        await self.may_load.wait()
+        if self.load_error:
+            raise self.load_error
 
 
 def release(server: Server, engine: _Loading) -> None:
-    server.uvicorn.servers[0].get_loop().call_soon_threadsafe(engine.let.set)
+    server.uvicorn.servers[0].get_loop().call_soon_threadsafe(engine.may_load.set)
 
 
 def test_live_at_once_ready_when_loaded() -> None:
-    """While the model loads the process is live and not ready; streams are refused with the reason."""
+    """While the model loads, the process is live and not ready, and says why."""
     engine = _Loading()
     with scripted_server(engine, wait=False) as server:
         assert httpx.get(f"{server.url}/live").status_code == 200
@@ -52,16 +52,16 @@ def test_live_at_once_ready_when_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "reason"),
+    ("error", "reason"),
     [
         (ModelUnavailable("model.bin is broken"), "model.bin is broken"),
         (MemoryError("no room"), "MemoryError: no room"),
     ],
 )
-def test_a_model_that_does_not_load(refusal: Exception, reason: str) -> None:
-    """FAILED with the reason for the operator; the client learns that it is not its fault."""
+def test_a_model_that_does_not_load(error: Exception, reason: str) -> None:
+    """The state is FAILED; the operator learns the reason, the client only that the server is at fault."""
     engine = _Loading()
-    engine.refusal = refusal
+    engine.load_error = error
     with scripted_server(engine, wait=False) as server:
         release(server, engine)
         server.wait_until("failed", lambda: server.service.state is State.FAILED)
@@ -82,7 +82,7 @@ def test_a_model_that_dies_is_not_ready() -> None:
 
 
 def test_a_full_server_is_not_ready() -> None:
-    """A balancer and the page see why nobody gets in."""
+    """A load balancer and the page see that no stream would be admitted."""
     with scripted_server(max_sessions=1) as server, server.connect() as socket:
         socket.send('{"type":"start"}')
         socket.recv()
@@ -91,7 +91,7 @@ def test_a_full_server_is_not_ready() -> None:
 
 
 def test_metrics_count_streams(server: Server) -> None:
-    """A stream that was served and one that was not stand in the numbers, without a word that was said."""
+    """Successful and failed streams are counted, and the metrics contain no transcript text."""
     server.check_alive()
     with server.connect() as socket:
         socket.send("garbage")
@@ -128,7 +128,7 @@ def test_nothing_said_is_logged(server: Server, caplog: pytest.LogCaptureFixture
 
 
 def test_the_page_is_served_with_its_headers(server: Server) -> None:
-    """The page and all it loads come from here, under a policy that lets nothing else in."""
+    """The page loads only files of this server, under a policy that allows nothing else."""
     page = httpx.get(f"{server.url}/")
     assert page.status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
@@ -161,8 +161,8 @@ def test_the_page_does_not_run_inline_scripts() -> None:
     assert not re.search(r"<style|\sstyle=|\son\w+=", html)
 
 
-def test_metrics_tell_what_people_feel() -> None:
-    """A live stream's latencies, audio and speech are counted while it lasts, and a resumed one is known as such."""
+def test_metrics_have_latencies() -> None:
+    """Latencies, audio and speech of a real-time stream are counted while it is open; resumed streams are counted."""
     with scripted_server() as server:
         with server.connect() as socket:
             socket.send('{"type":"start"}')
@@ -187,10 +187,42 @@ def counted(server: Server, name: str) -> float:
 
 
 def test_status_is_a_page(server: Server) -> None:
-    """Its scripts and styles come from here, and what it shows it reads from /metrics and /ready."""
+    """Its scripts and styles are served by this server."""
     page = httpx.get(f"{server.url}/status")
     assert page.status_code == 200
     assert "text/html" in page.headers["content-type"]
     assert page.headers["content-security-policy"]
     for source in re.findall(r'(?:src|href)="([^"#][^"]*)"', page.text):
         assert httpx.get(f"{server.url}/{source}").status_code == 200, source
+
+
+def test_metrics_ask_for_a_key_where_keys_are_set() -> None:
+    """By header or in the address; /live, /ready and the page of /status, which holds no numbers, stay open."""
+    key = "0123456789abcdef"
+    with scripted_server(api_keys=key) as server:
+        refused = httpx.get(f"{server.url}/metrics")
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert "whisperlivekit" not in refused.text
+        assert httpx.get(f"{server.url}/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert httpx.get(f"{server.url}/metrics", headers={"authorization": f"Bearer {key}"}).status_code == 200
+        assert httpx.get(f"{server.url}/metrics?token={key}").status_code == 200
+        for path in ("/live", "/ready", "/status"):
+            assert httpx.get(f"{server.url}{path}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("networks", "forwarded_for", "status"),
+    [
+        ("127.0.0.0/8", None, 200),
+        ("10.0.0.0/8", None, 401),
+        ("127.0.0.0/8", "203.0.113.7", 401),
+        ("10.0.0.0/8", "10.1.2.3", 200),
+        ("10.0.0.0/8", "10.1.2.3, 203.0.113.7", 401),
+    ],
+)
+def test_addresses_that_read_metrics_without_a_key(networks: str, forwarded_for: str | None, status: int) -> None:
+    """The client's address counts: behind a proxy on this machine that is the last one in X-Forwarded-For."""
+    headers = {} if forwarded_for is None else {"x-forwarded-for": forwarded_for}
+    with scripted_server(api_keys="0123456789abcdef", metrics_allow=networks) as server:
+        assert httpx.get(f"{server.url}/metrics", headers=headers).status_code == status

@@ -29,7 +29,7 @@ def service(engine: ScriptedEngine | Exception | None = None, max_sessions: int 
     return Service(Settings(model="base", max_sessions=max_sessions), make)
 
 
-def refusal_of(subject: Service) -> type[WhisperLiveKitError]:
+def rejection_of(subject: Service) -> type[WhisperLiveKitError]:
     with pytest.raises(WhisperLiveKitError) as caught:
         subject.admit("a")
     assert subject.served == subject.admission.open_streams == 0
@@ -37,12 +37,12 @@ def refusal_of(subject: Service) -> type[WhisperLiveKitError]:
 
 
 def test_from_loading_to_draining() -> None:
-    """Streams are taken between the end of loading and the beginning of the end."""
+    """Streams are admitted from the end of loading until draining begins."""
 
     async def live() -> None:
         subject = service()
         states = [subject.state]
-        assert refusal_of(subject) is ModelUnavailable
+        assert rejection_of(subject) is ModelUnavailable
         await subject.load()
         states.append(subject.state)
         assert subject.metrics.ready_workers() == 1
@@ -60,28 +60,28 @@ def test_from_loading_to_draining() -> None:
 
 @pytest.mark.parametrize("error", [ModelFileError("model.bin is missing"), OSError("model.bin is missing")])
 def test_an_engine_that_cannot_be_made(error: Exception) -> None:
-    """Whatever its libraries raise: FAILED, with the reason for who ends the process."""
+    """Whatever its libraries raise: the state is FAILED, and the reason is known to whoever ends the process."""
     subject = service(error)
     asyncio.run(subject.load())
     assert subject.state is State.FAILED
     assert "model.bin is missing" in subject.failure
     assert not subject.was_ready
-    assert refusal_of(subject) is ModelUnavailable
+    assert rejection_of(subject) is ModelUnavailable
 
 
 def test_an_engine_that_dies() -> None:
-    """READY is asked of the engine each time."""
+    """The state is READY only while the engine works."""
     engine = ScriptedEngine()
     subject = service(engine)
     asyncio.run(subject.load())
     engine.failed = True
-    assert refusal_of(subject) is ModelUnavailable
+    assert rejection_of(subject) is ModelUnavailable
     assert subject.state is State.FAILED
     assert subject.was_ready
 
 
 def test_a_full_worker() -> None:
-    """The admission's refusal is the service's."""
+    """The admission's rejection is the service's."""
     subject = service(max_sessions=1)
     asyncio.run(subject.load())
     ticket = subject.admit("a")
@@ -90,7 +90,7 @@ def test_a_full_worker() -> None:
     assert subject.unavailable() is None
 
 
-def test_a_drain_asks_everybody_and_waits() -> None:
+def test_a_drain_ends_all_streams() -> None:
     """It returns when the last stream has ended."""
 
     async def run() -> None:
@@ -113,7 +113,7 @@ def test_a_drain_asks_everybody_and_waits() -> None:
     asyncio.run(run())
 
 
-def test_a_drain_does_not_wait_for_ever() -> None:
+def test_a_drain_has_a_time_limit() -> None:
     """A stream that does not end is left to the transport."""
 
     async def run() -> None:
@@ -127,7 +127,7 @@ def test_a_drain_does_not_wait_for_ever() -> None:
 
 
 def test_session_ids_are_short_and_many() -> None:
-    """To be quoted in a report, not to be guessed."""
+    """They can be quoted in a report and do not repeat."""
     ids = {new_session_id() for _ in range(1_000)}
     assert len(ids) == 1_000
     assert all(len(identifier) == 16 for identifier in ids)

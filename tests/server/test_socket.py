@@ -1,4 +1,4 @@
-"""WebSockets: the pump, its limits, and what clients do wrong."""
+"""WebSockets: sessions, limits, rejections, and the mistakes of clients."""
 
 import asyncio
 import json
@@ -7,8 +7,7 @@ import socket as sockets
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.server.scripted import LOUD, QUIET, Server, scripted_server, told
+from tests.server.scripted import LOUD, QUIET, Server, limits, scripted_server, told
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
 from whisperlivekit.observe.logs import SessionFilter, TextFormatter
-from whisperlivekit.server import socket as pump
+from whisperlivekit.server import socket as server_socket
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 START = '{"type":"start"}'
@@ -54,7 +53,7 @@ def told_or_cut(socket: ClientConnection) -> list[dict[str, Any]]:
 
 
 def test_a_stream_from_start_to_stop(server: Server) -> None:
-    """Ready, the words, done with totals, close 1000; numbers without a hole."""
+    """Ready, the words, done with totals, close 1000; sequence numbers without a gap."""
     with server.connect() as socket:
         socket.send('{"type":"start","language":"ru"}')
         for at in range(0, len(LOUD), 3_200):
@@ -82,7 +81,7 @@ def test_a_stream_from_start_to_stop(server: Server) -> None:
     assert code == 1000
 
 
-def test_two_streams_do_not_meet(server: Server) -> None:
+def test_two_streams_are_independent(server: Server) -> None:
     """Each has its own session, clock and words."""
     with server.connect() as first, server.connect() as second:
         first.send(START)
@@ -99,7 +98,7 @@ def test_two_streams_do_not_meet(server: Server) -> None:
 
 
 def test_flush_is_answered(server: Server) -> None:
-    """Everything heard before a flush is committed, then flushed comes; the stream goes on."""
+    """All audio before a flush is committed, then flushed is sent; the stream continues."""
     with server.connect() as socket:
         socket.send(START)
         socket.send(LOUD)
@@ -114,7 +113,7 @@ def test_flush_is_answered(server: Server) -> None:
 
 
 def test_a_resumed_stream_keeps_its_clock(server: Server) -> None:
-    """Positions go on from where the client says; any worker could take it."""
+    """Positions continue from where the client says, on any worker."""
     with server.connect() as socket:
         socket.send(json.dumps({"type": "start", "resume": {"session": "x", "position": 160_000}}))
         socket.send(LOUD)
@@ -125,14 +124,63 @@ def test_a_resumed_stream_keeps_its_clock(server: Server) -> None:
     assert events[-1]["audio_s"] == 1.0
 
 
-def test_a_client_that_just_goes_leaves_nothing(server: Server) -> None:
-    """A lost connection ends its session."""
+def test_a_stream_keeps_its_id_over_its_connections(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """A resumed stream is told, logged and reported under the id of its first connection; else it gets a new one."""
+
+    def connected(**resume: object) -> str:
+        with server.connect() as socket:
+            start = {"type": "start"} | ({"resume": {"position": 0, "words": [], **resume}} if resume else {})
+            socket.send(json.dumps(start))
+            session: str = json.loads(socket.recv())["session"]
+            socket.send(bytes(3))
+            events, _ = ended(socket)
+        assert events[-1]["session"] == session
+        return session
+
+    handler = _SessionCapture()
+    logging.getLogger("whisperlivekit").addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            first = connected()
+            assert connected(session=first) == first
+            other = connected(session="unknown")
+            server.wait_until("all are closed", lambda: len(handler.sessions) >= 6)
+    finally:
+        logging.getLogger("whisperlivekit").removeHandler(handler)
+    assert other != first
+    assert handler.sessions == [
+        ("session opened", first),
+        ("session closed", first),
+        ("session opened", first),
+        ("session closed", first),
+        ("session opened", other),
+        ("session closed", other),
+    ]
+    connections = [vars(record).get("connection") for record in caplog.records if record.msg == "session opened"]
+    assert connections[0] is None
+    assert connections[1] not in {None, first}
+
+
+class _SessionCapture(logging.Handler):
+    """Message and session id of every log line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sessions: list[tuple[str, str]] = []
+        self.addFilter(SessionFilter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sessions.append((record.getMessage(), record.session))  # type: ignore[attr-defined]
+
+
+def test_a_lost_connection_ends_its_session(server: Server) -> None:
+    """Its place is free again."""
     with server.connect() as socket:
         socket.send(START)
         socket.recv()
         socket.send(LOUD)
         assert server.service.streams == 1
-        # Not a close frame: the network is gone.
+        # No close frame, as when the network fails.
         socket.socket.shutdown(sockets.SHUT_RDWR)
     server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
     assert server.service.admission.open_streams == 0
@@ -156,10 +204,10 @@ def test_a_client_that_just_goes_leaves_nothing(server: Server) -> None:
     ],
     ids=["garbage", "no start", "odd frame", "encoding", "200 Hz", "text for audio", "two starts", "big", "big text"],
 )
-def test_bad_input_is_told_and_closed(
+def test_bad_input_gets_an_error_and_a_close_code(
     server: Server, messages: list[str | bytes], code: str, close_code: int, found: str
 ) -> None:
-    """Each mistake of a client: an error event that says what is wrong, the right close code, a server that lives."""
+    """Each mistake gets an error event that says what is wrong and its close code, and the server continues."""
     with server.connect() as socket:
         for message in messages:
             socket.send(message)
@@ -172,7 +220,7 @@ def test_bad_input_is_told_and_closed(
 
 
 def test_a_20_mb_frame_ends_cleanly(server: Server) -> None:
-    """Far above every limit: close code 1009 reaches the client, memory is not taken, the server lives."""
+    """Far above every limit: close code 1009 reaches the client, and the server continues."""
     with server.connect() as socket:
         socket.send(START)
         socket.recv()
@@ -183,8 +231,8 @@ def test_a_20_mb_frame_ends_cleanly(server: Server) -> None:
     server.check_alive()
 
 
-def test_what_was_said_before_a_mistake_is_not_lost(server: Server) -> None:
-    """The words of good audio come before the error of a bad frame; there is no done."""
+def test_audio_before_a_mistake_is_transcribed(server: Server) -> None:
+    """The words of valid audio are sent before the error of a bad frame; there is no done."""
     with server.connect() as socket:
         socket.send(START)
         socket.send(LOUD)
@@ -196,8 +244,8 @@ def test_what_was_said_before_a_mistake_is_not_lost(server: Server) -> None:
     assert "done" not in kinds
 
 
-def test_who_says_nothing_is_closed(server: Server) -> None:
-    """Connect and stay silent: an error and close 1008 after the first-message timeout."""
+def test_a_client_that_sends_nothing_is_disconnected(server: Server) -> None:
+    """An error and close 1008 after the first-message timeout."""
     with limits(server, first_message_s=0.2), server.connect() as socket:
         events, closed = ended(socket)
     assert [event["code"] for event in events] == ["timed_out"]
@@ -206,17 +254,8 @@ def test_who_says_nothing_is_closed(server: Server) -> None:
     server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
 
 
-@contextmanager
-def limits(server: Server, **shorter: float) -> Iterator[None]:
-    """Shorter times for one test."""
-    usual = server.service.limits
-    server.service.limits = replace(usual, **shorter)
-    yield
-    server.service.limits = usual
-
-
-def test_who_stops_sending_audio_is_closed(server: Server) -> None:
-    """No audio for the idle time: its words, an error, close 1008. Flushes are no audio."""
+def test_a_client_that_stops_sending_audio_is_disconnected(server: Server) -> None:
+    """After the idle timeout: its words, an error, close 1008. Flushes do not count as audio."""
     with limits(server, idle_s=0.4), server.connect() as socket:
         socket.send(START)
         socket.send(LOUD)
@@ -231,8 +270,8 @@ def test_who_stops_sending_audio_is_closed(server: Server) -> None:
     assert waited < 0.38
 
 
-def test_a_session_does_not_last_for_ever(server: Server) -> None:
-    """The longest session ends with its words and an error, whoever still talks."""
+def test_a_session_has_a_longest_duration(server: Server) -> None:
+    """It ends with its words and an error, even while audio arrives."""
     with limits(server, session_s=0.3), server.connect() as socket:
         socket.send(START)
         socket.send(LOUD)
@@ -242,35 +281,38 @@ def test_a_session_does_not_last_for_ever(server: Server) -> None:
     assert closed == 1008
 
 
-def test_a_client_that_does_not_read_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends and never reads: its connection ends, also when not even the error can be sent."""
-    monkeypatch.setattr(pump, "GOODBYE_S", 0.1)
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client sends and never reads: its connection ends, even if the error message cannot be sent either."""
+    monkeypatch.setattr(server_socket, "CLOSE_S", 0.1)
     monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.3)
     with scripted_server(_Chatty()) as server, limits(server, send_s=0.3), sockets.socket() as raw:
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", server.port))
         raw.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
+        assert raw.recv(4096).startswith(b"HTTP/1.1 101 ")  # what comes before it belongs to no WebSocket
         raw.sendall(_masked(START.encode(), 1))
         raw.settimeout(0.2)
-        deadline = time.monotonic() + 15
-        gone = False
-        while not gone:
+        deadline = time.monotonic() + 60
+        waiting = b""
+        while True:
             assert time.monotonic() < deadline, "the server keeps a client that does not read"
+            # What was not sent is sent next: half a frame would end the connection for another reason.
+            waiting = waiting or _masked(LOUD, 2)
             try:
-                raw.sendall(_masked(LOUD, 2))
+                waiting = waiting[raw.send(waiting) :]
             except TimeoutError:
                 pass  # Back-pressure: the server does not take our audio any more.
             except OSError:
-                gone = True
+                break
         server.wait_until("the session is forgotten", lambda: server.service.streams == 0)
         server.wait_until("the connection is forgotten", lambda: not server.uvicorn.server_state.connections)
 
 
 class _Chatty(ScriptedEngine):
-    """Has a lot to say: fills any socket's buffers."""
+    """Produces enough text to fill the buffers of any socket."""
 
     def __init__(self) -> None:
         super().__init__(script=("слово" * 4_000,))
@@ -282,34 +324,34 @@ def _masked(payload: bytes, opcode: int) -> bytes:
     return bytes([0x80 | opcode]) + length + bytes(4) + payload
 
 
-# ----------------------------------------------------------------------------------------------------------- refusals
+# ----------------------------------------------------------------------------------------------------------- rejections
 
 
-def refused(server: Server, **options: Any) -> tuple[int, dict[str, Any], str | None]:
+def rejected(server: Server, **options: Any) -> tuple[int, dict[str, Any], str | None]:
     with pytest.raises(InvalidStatus) as caught:
         server.connect(**options)
     response = caught.value.response
     return response.status_code, json.loads(response.body or b"{}"), response.headers.get("retry-after")
 
 
-def test_a_full_server_says_so_before_it_accepts() -> None:
-    """503 with Retry-After instead of a connection that dies; a leaver makes room."""
+def test_a_full_server_rejects_before_it_accepts() -> None:
+    """503 with Retry-After; a stream that ends makes room."""
     with scripted_server(max_sessions=1) as server:
         with server.connect() as socket:
             socket.send(START)
             socket.recv()
-            status, body, retry = refused(server)
+            status, body, retry = rejected(server)
             assert (status, body["code"]) == (503, "server_full")
             assert "1 of 1 streams are in use" in body["message"]
             assert retry == "5"
-        server.wait_until("the leaver is gone", lambda: server.service.streams == 0)
+        server.wait_until("the first stream has ended", lambda: server.service.streams == 0)
         server.check_alive()
 
 
-def test_a_page_from_elsewhere_is_refused() -> None:
-    """Other origins get 403; the own page, allowed pages and programs come in."""
+def test_a_page_of_another_site_is_rejected() -> None:
+    """Other origins get 403; the server's own page, allowed pages and programs are accepted."""
     with scripted_server(allowed_origins="https://ours.example") as server:
-        status, body, _ = refused(server, origin="https://evil.example")
+        status, body, _ = rejected(server, origin="https://evil.example")
         assert (status, body["code"]) == (403, "forbidden_origin")
         assert body["message"] == (
             "a page of https://evil.example asked, expected the server's own page or an origin in WLK_ALLOWED_ORIGINS"
@@ -324,8 +366,8 @@ def test_keys_are_asked_for() -> None:
     """Without a key 401; with it in any of the three places a session."""
     key = "0123456789abcdef"
     with scripted_server(api_keys=key) as server:
-        assert refused(server)[0] == 401
-        assert refused(server, additional_headers={"Authorization": "Bearer wrong"})[0] == 401
+        assert rejected(server)[0] == 401
+        assert rejected(server, additional_headers={"Authorization": "Bearer wrong"})[0] == 401
         with server.connect(additional_headers={"Authorization": f"Bearer {key}"}) as socket:
             socket.send(START)
             assert json.loads(socket.recv())["type"] == "ready"
@@ -335,8 +377,8 @@ def test_keys_are_asked_for() -> None:
             assert json.loads(socket.recv())["type"] == "ready"
 
 
-def test_a_browser_can_ask_why() -> None:
-    """A page does not see the status of a refused WebSocket: the same address tells it by plain HTTP."""
+def test_a_page_can_ask_why_it_was_rejected() -> None:
+    """A page cannot see the status of a rejected WebSocket; GET on the same path reports it."""
     key = "0123456789abcdef"
     with scripted_server(api_keys=key, max_sessions=1) as server:
         address = f"{server.url}/ws"
@@ -352,33 +394,33 @@ def test_a_browser_can_ask_why() -> None:
 
 
 def test_keys_can_be_rotated() -> None:
-    """Old and new are good at the same time; one that was taken out of the list is not."""
+    """Old and new keys work at the same time; one that was removed does not."""
     old, new, gone = "old-key-0123456789", "new-key-0123456789", "bad-key-0123456789"
     with scripted_server(api_keys=f"{old},{new}") as server:
         for key in (old, new):
             with server.connect(additional_headers={"Authorization": f"Bearer {key}"}) as socket:
                 socket.send(START)
                 assert json.loads(socket.recv())["type"] == "ready"
-        assert refused(server, additional_headers={"Authorization": f"Bearer {gone}"})[0] == 401
-        assert refused(server, subprotocols=["token", gone])[0] == 401
+        assert rejected(server, additional_headers={"Authorization": f"Bearer {gone}"})[0] == 401
+        assert rejected(server, subprotocols=["token", gone])[0] == 401
 
 
-def test_one_address_has_its_share() -> None:
-    """The streams of one address are limited; whoever leaves makes room, and a refusal says what is wrong."""
+def test_streams_of_one_address_are_limited() -> None:
+    """The streams of one address are limited; one that ends makes room, and a rejection says what is wrong."""
     with scripted_server(max_sessions_per_address=2) as server:
         with server.connect() as first, server.connect() as second:
             for socket in (first, second):
                 socket.send(START)
                 socket.recv()
-            status, body, retry = refused(server)
+            status, body, retry = rejected(server)
             assert (status, body["code"], retry) == (503, "server_full", "5")
             assert "2 of 2 streams of your address are in use" in body["message"]
-        server.wait_until("both are gone", lambda: server.service.streams == 0)
+        server.wait_until("both have ended", lambda: server.service.streams == 0)
         server.check_alive()
 
 
-def test_a_refusal_is_found_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Its id is in the answer and in the one line it makes; it is not an error of the server."""
+def test_a_rejection_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """One line, with the id that the response has; it is not an error of the server."""
     logs: list[tuple[str, str, str]] = []
 
     class Capture(logging.Handler):
@@ -391,8 +433,8 @@ def test_a_refusal_is_found_in_the_log(caplog: pytest.LogCaptureFixture) -> None
     try:
         with scripted_server(api_keys="0123456789abcdef") as server, caplog.at_level(logging.INFO):
             logs.clear()
-            _, body, _ = refused(server)
-            server.wait_until("the refusal is logged", lambda: logs)
+            _, body, _ = rejected(server)
+            server.wait_until("the rejection is logged", lambda: logs)
             time.sleep(0.05)
     finally:
         logging.getLogger().removeHandler(handler)
@@ -401,10 +443,10 @@ def test_a_refusal_is_found_in_the_log(caplog: pytest.LogCaptureFixture) -> None
     ]
 
 
-def test_nothing_that_was_said_is_logged_or_written(
+def test_transcripts_are_neither_logged_nor_written(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Words, prompts and audio stay out of the log above DEBUG, and off the disk, also where something fails."""
+    """Words, prompts and audio are not in the log above DEBUG and not on disk, even if something fails."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     secret = "тайнопись"
@@ -435,7 +477,7 @@ def formatted(record: logging.LogRecord) -> str:
 
 
 def test_a_wrong_address_is_not_found(server: Server) -> None:
-    """A WebSocket that nobody serves is a 404, not a failure of the server."""
+    """A WebSocket to an unknown path gets 404, which is no failure of the server."""
     with pytest.raises(InvalidStatus) as caught:
         connect(f"ws://127.0.0.1:{server.port}/asr")
     assert caught.value.response.status_code == 404
@@ -444,8 +486,8 @@ def test_a_wrong_address_is_not_found(server: Server) -> None:
 # -------------------------------------------------------------------------------------------------- faults and drain
 
 
-def test_a_dead_engine_is_told() -> None:
-    """The model fails under a stream: model_unavailable, close 1011, and the worker takes nobody any more."""
+def test_an_engine_that_fails_ends_its_streams() -> None:
+    """model_unavailable, close 1011, and the worker admits no more streams."""
     engine = ScriptedEngine()
     with scripted_server(engine) as server:
         with server.connect() as socket:
@@ -457,11 +499,11 @@ def test_a_dead_engine_is_told() -> None:
             events, closed = ended(socket)
         assert events[-1]["code"] == "model_unavailable"
         assert closed == 1011
-        assert refused(server)[0] == 503
+        assert rejected(server)[0] == 503
 
 
-def test_a_failed_decode_is_a_gap_not_an_end() -> None:
-    """Audio that the model fails on is named, and the stream goes on to its done."""
+def test_a_failed_decode_leaves_a_gap() -> None:
+    """The gap names the audio that the model failed on, and the stream continues to its done."""
     with scripted_server(_Failing()) as server, server.connect() as socket:
         socket.send(START)
         socket.send(LOUD)
@@ -473,14 +515,14 @@ def test_a_failed_decode_is_a_gap_not_an_end() -> None:
 
 
 class _Failing(ScriptedEngine):
-    """A model that fails on everything, and lives."""
+    """A model that fails on every request but keeps running."""
 
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         raise DecodeFailed("the model failed")
 
 
-def test_an_unexpected_failure_is_ours(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    """A mistake in our own code: internal_error, close 1011, no details, and the server lives."""
+def test_an_unexpected_exception_is_an_internal_error(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    """internal_error, close 1011, no details, and the server continues."""
     with monkeypatch.context() as patch:
         patch.setattr(server.service, "start_session", lambda start: 1 / 0)
         with server.connect() as socket:
@@ -492,8 +534,8 @@ def test_an_unexpected_failure_is_ours(monkeypatch: pytest.MonkeyPatch, server: 
     server.check_alive()
 
 
-def test_a_draining_worker_sends_its_streams_away() -> None:
-    """draining, the words that were heard, shutting_down, close 1012; a stream that has said stop ends well."""
+def test_a_draining_worker_ends_its_streams() -> None:
+    """draining, the words so far, shutting_down, close 1012; a stream that has sent stop ends normally."""
     with scripted_server(ScriptedEngine(delay_s=0.3)) as server, server.connect() as going, server.connect() as ending:
         for socket in (going, ending):
             socket.send(START)
@@ -507,7 +549,7 @@ def test_a_draining_worker_sends_its_streams_away() -> None:
         events, closed = ended(going)
         others, others_closed = ended(ending)
         drained.result(5)
-        assert refused(server)[1]["code"] == "shutting_down"
+        assert rejected(server)[1]["code"] == "shutting_down"
     kinds = [event["type"] for event in events]
     assert "draining" in kinds
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "shutting_down")

@@ -38,15 +38,15 @@ def service(engine: ScriptedEngine | None = None) -> Service:
 
 
 @pytest.mark.parametrize(
-    ("served", "streams", "leaves"),
+    ("served", "streams", "exits"),
     [(0, 0, False), (9, 0, False), (10, 1, False), (10, 0, True), (19, 1, False), (20, 1, True)],
 )
-def test_a_worker_leaves_when_nobody_is_on_it(served: int, streams: int, leaves: bool) -> None:
-    """After its number of streams, with none live; at twice the number whoever is on it."""
+def test_a_worker_exits_when_it_serves_no_stream(served: int, streams: int, exits: bool) -> None:
+    """After its number of streams, once none is open; at twice the number in any case."""
     live = service()
     live.served = served
     with worker(max_requests=10) as subject, live.track(_Stream()) if streams else nullcontext():
-        assert subject.should_leave(live) is leaves
+        assert subject.should_exit(live) is exits
 
 
 def test_without_a_number_a_worker_stays() -> None:
@@ -54,17 +54,17 @@ def test_without_a_number_a_worker_stays() -> None:
     live = service()
     live.served = 10**9
     with worker(max_requests=0) as subject:
-        assert not subject.should_leave(live)
+        assert not subject.should_exit(live)
 
 
-def test_a_worker_with_a_dead_model_leaves() -> None:
-    """At once: it can serve nobody."""
+def test_a_worker_whose_model_has_failed_exits() -> None:
+    """At once: it cannot serve."""
     engine = ScriptedEngine()
     live = service(engine)
     with worker() as subject:
-        assert not subject.should_leave(live)
+        assert not subject.should_exit(live)
         engine.failed = True
-        assert subject.should_leave(live)
+        assert subject.should_exit(live)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,15 @@ def test_uvicorn_is_set_up_for_streams() -> None:
     assert config.ws_ping_interval
     assert config.limit_max_requests is None
     assert not config.access_log
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1,::1", "10.0.0.5"])
+def test_proxies_that_gunicorn_trusts_are_trusted_by_uvicorn(trusted: str) -> None:
+    """FORWARDED_ALLOW_IPS is Gunicorn's; the default is this machine."""
+    settings: dict[str, Any] = {} if trusted == "127.0.0.1,::1" else {"forwarded_allow_ips": trusted}
+    with worker(**settings) as subject:
+        assert subject.config.proxy_headers
+        assert ",".join(subject.config.forwarded_allow_ips) == trusted
 
 
 def test_a_drain_leaves_time_to_end() -> None:

@@ -1,4 +1,4 @@
-"""The machine's NVIDIA GPUs by NVML: names and load without initialising CUDA, so a master process may ask."""
+"""The machine's NVIDIA GPUs, read with NVML: without initialising CUDA, so a process that forks later may do it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import pynvml
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU, as it is now. NVML's index counts all GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says."""
+    """The state of one GPU. NVML's index counts all GPUs of the machine, regardless of CUDA_VISIBLE_DEVICES."""
 
     index: int
     uuid: str
@@ -18,19 +18,19 @@ class Gpu:
     memory_total_bytes: int
     memory_used_bytes: int
     utilization: float | None
-    """Share of the last moments in which a kernel ran, 0 to 1; None: this GPU does not say (MIG)."""
+    """Share of NVML's last sample period in which a kernel ran, 0 to 1; None: this GPU does not report it (MIG)."""
     temperature_celsius: int | None
     power_w: float | None
     capability: tuple[int, int] | None = None
-    """CUDA's compute capability, which says what number formats the chip is fast with."""
+    """CUDA's compute capability. It says which number formats the chip computes fast."""
 
 
 class NoGpu(Exception):
-    """There is no NVIDIA GPU to be asked; the message says why."""
+    """No NVIDIA GPU can be read; the message says why."""
 
 
 def read_gpus() -> tuple[Gpu, ...]:
-    """Every NVIDIA GPU of the machine that answers: one that fell off the bus does not hide the others.
+    """Every NVIDIA GPU of the machine that answers. One that has fallen off the bus does not hide the others.
 
     Raises:
         NoGpu: no driver, no library, or no GPU.
@@ -52,10 +52,10 @@ def read_gpus() -> tuple[Gpu, ...]:
 
 
 def visible(gpus: tuple[Gpu, ...], cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA will show a process, in its order.
+    """The GPUs that CUDA shows to a process, in CUDA's order.
 
-    Numbers count in PCI order here, as NVML does; CUDA agrees if CUDA_DEVICE_ORDER=PCI_BUS_ID or all GPUs are alike.
-    Like CUDA, it stops at the first entry that names no GPU.
+    Numbers follow the PCI order here, as in NVML. CUDA agrees if CUDA_DEVICE_ORDER=PCI_BUS_ID or if all GPUs are alike.
+    Like CUDA, this stops at the first entry that names no GPU.
     """
     if cuda_visible_devices is None:
         return gpus
@@ -69,23 +69,23 @@ def visible(gpus: tuple[Gpu, ...], cuda_visible_devices: str | None) -> tuple[Gp
 
 
 def visible_gpus(cuda_visible_devices: str | None) -> tuple[Gpu, ...]:
-    """The GPUs that CUDA will show a process with this setting.
+    """The GPUs that CUDA shows to a process with this setting.
 
     Raises:
-        NoGpu: there is none, or the setting names none of those there are.
+        NoGpu: there is no GPU, or the setting names none of them.
     """
     gpus = read_gpus()
     chosen = visible(gpus, cuda_visible_devices)
     if not chosen:
         raise NoGpu(
-            f"CUDA_VISIBLE_DEVICES={cuda_visible_devices} names none of the GPUs that are there: "
+            f"CUDA_VISIBLE_DEVICES={cuda_visible_devices} names none of the GPUs of this machine: "
             + ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in gpus)
         )
     return chosen
 
 
 def describe() -> str:
-    """One line for the log: the GPUs, or why there is none."""
+    """One line for the log: the GPUs, or why there are none."""
     try:
         gpus = read_gpus()
     except NoGpu as reason:
@@ -137,7 +137,7 @@ def _read(index: int, driver: str) -> Gpu:
 
 
 def _optional(ask: object, *arguments: object) -> object:
-    """What not every GPU tells."""
+    """A property that not every GPU reports; None if this one does not."""
     try:
         return ask(*arguments)  # type: ignore[operator]
     except pynvml.NVMLError:

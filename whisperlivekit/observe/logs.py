@@ -1,6 +1,6 @@
-"""Log lines as text for people or JSON for collectors, each with the id of the session it belongs to.
+"""Log lines as text for people or as JSON for collectors, each with the id of the session that it belongs to.
 
-What people said is logged at DEBUG only.
+Transcript text is logged at DEBUG only.
 """
 
 import fcntl
@@ -20,10 +20,10 @@ from typing import Any
 _session: ContextVar[str] = ContextVar("session", default="")
 
 MAX_FILE_BYTES = 20 * 1024 * 1024
-"""A log file that is larger is put aside as ``.1``, and those before it move up by one."""
+"""A larger log file is renamed to ``.1``, and the older ones move up by one."""
 
 KEPT_FILES = 5
-"""Old files beside the one that is written: with it, 120 MB at most."""
+"""Old files that are kept beside the current one: at most 120 MB in total."""
 
 COMPLAIN_EVERY_S = 60.0
 
@@ -32,7 +32,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "sessi
 
 @contextmanager
 def session_context(session: str) -> Iterator[None]:
-    """Log lines of this task and of those it starts carry the session's id."""
+    """Log lines of this task, and of tasks that it starts, carry the session's id."""
     token = _session.set(session)
     try:
         yield
@@ -40,8 +40,13 @@ def session_context(session: str) -> Iterator[None]:
         _session.reset(token)
 
 
+def rename_session(session: str) -> None:
+    """From here on, log lines of this task carry this id instead. To be called inside ``session_context``."""
+    _session.set(session)
+
+
 class SessionFilter(logging.Filter):
-    """Gives each record the id of the session that it was logged in."""
+    """Adds the session's id to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.session = _session.get()
@@ -61,7 +66,7 @@ class TextFormatter(logging.Formatter):
             f"{record.name.removeprefix('whisperlivekit.')}: {record.message}",
             *(f"{name}={value}" for name, value in _extra(record).items()),
         ]
-        # One event is one line: what a client sent must not look like another line.
+        # Text from a client must not look like another log line.
         line = " ".join(parts).replace("\r", "\\r").replace("\n", "\n    ")
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -69,7 +74,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -88,9 +93,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile(logging.handlers.WatchedFileHandler):
-    """A file that several processes append to, that is put aside when it is large, and whose trouble stops nobody.
+    """A file that several processes append to, that is rotated when it is large, and whose faults stop nothing.
 
-    Whoever finds the file too large renames it, under a lock; the others see at their next line that it was moved.
+    The process that finds the file too large renames it under a lock. The others notice at their next line.
     """
 
     def __init__(self, filename: str, limit_bytes: int = MAX_FILE_BYTES) -> None:
@@ -102,15 +107,15 @@ class LogFile(logging.handlers.WatchedFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             if self._is_large():
-                self._put_aside()
+                self._rotate()
             super().emit(record)
         except OSError:  # a folder that is gone, a disk that is full
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's form)
-        """A line is lost, which is said once a minute: a full disk must cost no stream."""
+        """Lose the line and report that once a minute: a full disk must not end a stream."""
         error = sys.exc_info()[1]
-        # What could not be written stays in the stream's buffer: a new stream begins with the next line.
+        # The line stays in the file object's buffer, so the next line gets a new file object.
         stream, self.stream = self.stream, None
         if stream is not None:
             with suppress(OSError):
@@ -119,8 +124,8 @@ class LogFile(logging.handlers.WatchedFileHandler):
         if now - self._complained_s < COMPLAIN_EVERY_S:
             return
         self._complained_s = now
-        with suppress(OSError):  # then there is nobody to be told
-            sys.stderr.write(f"whisperlivekit: lines are missing in {self._path}: {error}\n")
+        with suppress(OSError):  # standard error may be closed
+            sys.stderr.write(f"whisperlivekit: log lines are missing in {self._path}: {error}\n")
 
     def _is_large(self) -> bool:
         try:
@@ -128,11 +133,11 @@ class LogFile(logging.handlers.WatchedFileHandler):
         except OSError:
             return False
 
-    def _put_aside(self) -> None:
+    def _rotate(self) -> None:
         with self._path.with_name(f".{self._path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._is_large():  # not if a sibling was quicker
-                put_aside(self._path)
+            if self._is_large():  # unless another process was faster
+                rotate(self._path)
 
 
 def config(level: str, log_format: str, file: Path | None = None) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def config(level: str, log_format: str, file: Path | None = None) -> dict[str, A
         "root": {"level": level, "handlers": list(handlers)},
         "loggers": {
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
-            # They log every request's address with its query: that is where a browser has to put its key.
+            # They log the URL of every request with its query, which may contain an API key.
             "gunicorn.access": quiet,
             "uvicorn": quiet,
             "uvicorn.error": quiet,
@@ -182,8 +187,8 @@ def configure(level: str, log_format: str, file: Path | None = None) -> None:
     logging.config.dictConfig(config(level, log_format, file))
 
 
-def put_aside(file: Path) -> None:
-    """``file`` becomes ``file.1``, ``.1`` becomes ``.2`` and so on; the oldest goes."""
+def rotate(file: Path) -> None:
+    """Rename ``file`` to ``file.1``, ``.1`` to ``.2`` and so on; the oldest one is overwritten."""
     numbered = [file, *(file.with_name(f"{file.name}.{number}") for number in range(1, KEPT_FILES + 1))]
     for older, newer in zip(reversed(numbered[1:]), reversed(numbered[:-1]), strict=True):
         if newer.exists():

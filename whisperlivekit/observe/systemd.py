@@ -1,7 +1,7 @@
-"""Tells systemd how the service is: a datagram to the socket that it names. Elsewhere nothing happens.
+"""Reports the state of the service to systemd: a datagram to the socket that systemd names. Otherwise nothing happens.
 
-Gunicorn would say READY when its master listens, before a worker has loaded anything. So gunicorn_conf.py takes the
-socket's name away from it, keeps it under another, and the first worker with a loaded model says READY.
+Gunicorn would report READY when its master listens, before a worker has loaded a model. So gunicorn_conf.py moves the
+socket's name to another variable, and the first worker with a loaded model reports READY.
 """
 
 import logging
@@ -15,14 +15,14 @@ OURS = "WHISPERLIVEKIT_NOTIFY_SOCKET"
 
 
 def take_socket() -> None:
-    """Keep the socket's name for ourselves. To be called in the master, before Gunicorn's READY."""
+    """Hide the socket's name from Gunicorn. To be called in the master, before Gunicorn reports READY."""
     address = os.environ.pop(THEIRS, "")
     if address:
         os.environ[OURS] = address
 
 
 def notify(state: str) -> bool:
-    """Send one state such as ``READY=1``; whether somebody took it. Never fails: a service must not end for this."""
+    """Send one state such as ``READY=1``. Returns whether it was sent; never raises, because the service must go on."""
     address = os.environ.get(OURS, "")
     if not address:
         return False
@@ -32,6 +32,6 @@ def notify(state: str) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.sendto(state.encode(), address)
     except OSError as error:
-        log.warning("systemd was not told %s: %s", state.split("=", 1)[0], error)
+        log.warning("could not report %s to systemd: %s", state.split("=", 1)[0], error)
         return False
     return True

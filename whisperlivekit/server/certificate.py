@@ -1,4 +1,4 @@
-"""Takes a renewed certificate into a running server: new connections get it, live streams are left alone."""
+"""Loads a renewed certificate into a running server: new connections get it, open streams are not interrupted."""
 
 import logging
 import ssl
@@ -10,7 +10,7 @@ LOOK_EVERY_S = 10.0
 
 
 class CertificateFiles:
-    """The certificate and key that a context was made from, watched by size and time of change."""
+    """The files of the certificate and key in an SSL context, watched by size and modification time."""
 
     def __init__(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         self._context = context
@@ -18,23 +18,23 @@ class CertificateFiles:
         self._seen = self._state()
 
     def refresh(self) -> bool:
-        """Load the files if they have changed; whether they were taken. What does not load is told and waited for."""
+        """Load the files if they have changed. Returns whether they were loaded; logs why they do not load."""
         state = self._state()
         if state is None or state == self._seen:
             return False
         self._seen = state
         try:
-            # First into a context of its own: a certificate without its key would break the live one.
+            # First into a separate context: a certificate that does not match its key would break the one in use.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._paths)
             self._context.load_cert_chain(*self._paths)
         except (OSError, ssl.SSLError) as error:
-            log.error("the new certificate does not load, the old one stays: %s", error)  # noqa: TRY400
+            log.error("the new certificate does not load, the old one stays in use: %s", error)  # noqa: TRY400
             return False
-        log.info("took the new certificate")
+        log.info("loaded the new certificate")
         return True
 
     def _state(self) -> tuple[tuple[int, int], ...] | None:
-        """None while a file is missing: somebody is replacing it."""
+        """None while a file is missing, because it is being replaced."""
         try:
             stats = [path.stat() for path in self._paths]
         except OSError:

@@ -1,14 +1,14 @@
 """Gunicorn's configuration, made from the same settings as everything else (.env and the environment).
 
-What runs here before the fork must not touch CUDA, torch, onnxruntime or CTranslate2: none of them survives a fork.
+Nothing that runs here before the fork may touch CUDA, onnxruntime or CTranslate2: none of them survives a fork.
 """
 
 # ruff: noqa: E402 - libraries read these when they are first imported, which the settings' modules already do.
 import os
 
-# Libraries that are not told take every core, in every worker, for products too small to share; the model's own threads
-# are counted in its configuration. A second thread of OpenBLAS alone cost 0.2 CPU seconds a second of speech.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+# By default each of these libraries uses every core, in every worker, for operations too small to be worth it. The
+# model's own threads are set in its configuration. A second OpenBLAS thread cost 0.2 CPU seconds a second of speech.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import sys
@@ -35,12 +35,12 @@ try:
 except StartError as error:
     sys.exit(f"whisperlivekit: {error.message}")
 
-# Gunicorn would tell systemd that it is ready before a worker has its model.
+# Otherwise Gunicorn tells systemd that it is ready before a worker has loaded its model.
 systemd.take_socket()
 
-# Libraries of the workers read these at import; prometheus_client decides at import whether it counts for many.
+# The workers' libraries read these at import. prometheus_client decides at import whether it counts in files.
 os.environ.update(library_environment(_settings))
-# Memory, where there is such a folder: a write into a file that is mapped from a full disk kills the worker.
+# In memory if possible: writing to a file that is mapped from a full disk kills the worker.
 _memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="whisperlivekit-metrics-", dir=_memory)
@@ -63,9 +63,9 @@ max_requests = _settings.gunicorn_max_requests
 max_requests_jitter = max_requests // 5
 certfile = str(_settings.ssl_certfile) if _settings.ssl_certfile else None
 keyfile = str(_settings.ssl_keyfile) if _settings.ssl_keyfile else None
-# Its heartbeat file must not wait for a disk.
+# The heartbeat file must not wait for a disk.
 worker_tmp_dir = _memory
-# A thread in the master, started before later forks, and a socket in the home folder: nobody here uses them.
+# It would start a thread in the master before later forks and a socket in the home folder, and nothing here uses it.
 control_socket_disable = True
 accesslog = None
 logconfig_dict = logs.config(_settings.log_level, _settings.log_format, _log_file)
@@ -74,7 +74,7 @@ _settings.log_dir.mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(_: Any) -> None:
-    """Say what is there and stop here if something is missing, before any worker is started."""
+    """Log the device and the model, and stop if one of them is missing, before any worker starts."""
     import logging
 
     log = logging.getLogger("whisperlivekit.start")
@@ -103,7 +103,7 @@ def on_starting(_: Any) -> None:
 
 
 def when_ready(_: Any) -> None:
-    """Listening; the workers load their models now."""
+    """The server listens; the workers load their models now."""
     import logging
 
     scheme = "https" if certfile else "http"
@@ -112,37 +112,37 @@ def when_ready(_: Any) -> None:
 
 
 def on_reload(_: Any) -> None:
-    """Tell the old workers that new ones are coming: they serve until one of those is warm."""
-    # A reload has read this file again: a folder named by the environment is still the same.
+    """Tell the old workers that they are being replaced: they serve until a new one is warm."""
+    # A reload reads this file again; the folder stays the same, because its name is in the environment.
     (_metrics_folder / "reloaded").touch()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker the lowest number that no living sibling has: its GPU follows from it."""
+    """Give the worker the lowest number that no running sibling has; it decides which GPU the worker uses."""
     taken = {sibling.slot for sibling in server.WORKERS.values()}
     worker.slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
 
 def post_fork(_: Any, worker: Any) -> None:
-    """Say which process a worker is."""
+    """Log which process a worker is."""
     worker.log.debug("worker %d is process %d", worker.slot, worker.pid)
 
 
-def child_exit(_: Any, worker: Any) -> None:
-    """A worker is gone: its live streams are no longer counted."""
-    from whisperlivekit.observe import metrics
+def child_exit(_: Any, __: Any) -> None:
+    """A worker has ended: what it was doing is no longer counted, what it has done still is."""
+    from whisperlivekit.observe import processes
 
-    metrics.forget_process(worker.pid)
+    processes.retire_ended_processes()
 
 
 def on_exit(_: Any) -> None:
-    """Leave nothing behind."""
+    """Remove the files of the metrics."""
     systemd.notify("STOPPING=1")
     rmtree(_metrics_folder, ignore_errors=True)
 
 
 def _empty(folder: Path) -> None:
-    """Counts of an earlier run are not this one's."""
+    """Remove the counts of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink(missing_ok=True)

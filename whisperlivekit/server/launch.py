@@ -1,4 +1,4 @@
-"""Starts the server: checks what would end every worker, then becomes Gunicorn's master."""
+"""Starts the server: checks what would stop every worker, then becomes Gunicorn's master."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ GUNICORN_CONF = Path(__file__).with_name("gunicorn_conf.py")
 
 
 def serve(settings: Settings) -> NoReturn:
-    """Turn this process into Gunicorn's master. gunicorn_conf.py reads the same environment and ``.env`` again.
+    """Replace this process by Gunicorn's master. gunicorn_conf.py reads the environment and ``.env`` again.
 
     Raises:
         StartError: the port is in use, or a model file or the GPU is missing.
@@ -37,32 +37,36 @@ def serve(settings: Settings) -> NoReturn:
 
 
 def need_free_port(host: str, port: int) -> None:
-    """Raise StartError, with the reason, where the server could not listen."""
+    """Check that the server can listen.
+
+    Raises:
+        StartError: it cannot; the message says why and what to do.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As Gunicorn does: connections of a server that has just gone do not count.
+        # As Gunicorn does: ignore connections of a server that has just ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             match error.errno:
                 case errno.EADDRINUSE:
-                    reason = "another program uses it: stop that one, or set WLK_PORT to another port"
+                    reason = "another program uses it; stop that program, or set WLK_PORT to another port"
                 case errno.EACCES:
-                    reason = "ports below 1024 need rights: set WLK_PORT to a higher one"
+                    reason = "ports below 1024 need privileges; set WLK_PORT to a higher one"
                 case errno.EADDRNOTAVAIL | socket.EAI_NONAME:
-                    reason = "this machine has no such address: set WLK_HOST to 127.0.0.1 or 0.0.0.0"
+                    reason = "this machine has no such address; set WLK_HOST to 127.0.0.1 or 0.0.0.0"
                 case _:
                     reason = str(error.strerror)
             raise StartError(f"cannot listen on port {port} of {host}: {reason}") from None
 
 
 def build() -> FastAPI:
-    """The application as gunicorn_conf.py names it."""
+    """The application, as named in gunicorn_conf.py."""
     settings = load_settings()
 
     def make_engine(worker: int) -> ServedEngine:
-        # Here and not at the top: the master imports this module and must not hold a model library.
+        # Imported here, because the master imports this module and must not load a model library.
         from whisperlivekit.engine.batcher import Engine
 
         return Engine(engine_config(settings, worker))

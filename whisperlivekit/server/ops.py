@@ -1,84 +1,40 @@
-"""What operators and browsers ask over HTTP: /live, /ready, /metrics, and the page."""
+"""Endpoints for operators and browsers: /live, /ready, /metrics, and the web pages."""
 
 import asyncio
-import logging
-from http import HTTPStatus
 from pathlib import Path
+from typing import Literal
 
-from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from whisperlivekit.errors import NoCapacity, ServerFault
-from whisperlivekit.observe.logs import session_context
+from whisperlivekit.errors import NoCapacity
 from whisperlivekit.observe.metrics import CONTENT_TYPE
-from whisperlivekit.server.openapi import SCHEMA
-from whisperlivekit.server.service import Service, new_session_id
-from whisperlivekit.server.socket import RETRY_AFTER_S
+from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES
+from whisperlivekit.server.responses import RETRY_AFTER_S, ErrorResponse
+from whisperlivekit.server.service import ServiceDependency, new_session_id
 
 STATUS_PAGE = Path(__file__).parents[1] / "web" / "status.html"
 
-log = logging.getLogger(__name__)
 
-REQUEST_ID = "x-request-id"
-"""Header of every answer: what to quote in a report, and what to look for in the log."""
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
-    "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-
-SECURITY_HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "microphone=(self), display-capture=(self), camera=(), geolocation=()",
-}
+def require_metrics_key(request: Request, service: ServiceDependency) -> None:
+    """Dependency: rejects a request for the metrics without a key, where keys are set."""
+    service.guard.check_metrics_key(request)
 
 
-async def live(_: Request) -> Response:
-    """The process runs and its event loop turns: nothing about the model."""
-    return PlainTextResponse("live\n")
+Status = Literal["loading", "ready", "full", "failed", "draining"]
+"""The states of a worker (``service.State``), and ready split by whether there is room."""
 
 
-async def ready(request: Request) -> Response:
-    """200 where a new stream would be taken; else 503 with loading, failed, draining or full, and the reason."""
-    service: Service = request.app.state.service
-    unavailable = service.unavailable()
-    answer: dict[str, str | int] = {"status": service.state.value, "streams": service.streams}
-    if unavailable is None:
-        return JSONResponse(answer, headers={"cache-control": "no-store"})
-    if isinstance(unavailable, NoCapacity):
-        answer["status"] = "full"
-    answer["message"] = unavailable.message
-    headers = {"cache-control": "no-store", "retry-after": str(RETRY_AFTER_S)}
-    return JSONResponse(answer, status_code=503, headers=headers)
+class Readiness(BaseModel):
+    """Whether this worker would take a new stream."""
 
-
-async def metrics(request: Request) -> Response:
-    """Every worker's numbers in Prometheus' format: counts only, nothing that anybody said."""
-    service: Service = request.app.state.service
-    # Off the loop: it reads every worker's file and asks the GPUs.
-    exposition = await asyncio.to_thread(service.metrics.exposition)
-    return Response(exposition, media_type=CONTENT_TYPE, headers={"cache-control": "no-store"})
-
-
-async def status(request: Request) -> Response:
-    """The page that tells a person what /metrics tells a program."""
-    del request
-    return FileResponse(STATUS_PAGE)
-
-
-async def schema(_: Request) -> Response:
-    """OpenAPI, for tools that make clients and tests."""
-    return JSONResponse(SCHEMA)
+    status: Status
+    streams: int = Field(ge=0, description="streams and files that are being served")
+    message: str | None = Field(None, description="why no stream would be taken")
 
 
 class Page(StaticFiles):
@@ -89,63 +45,72 @@ class Page(StaticFiles):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            # The page is what is left of all addresses: a WebSocket to a wrong one ends here.
-            message = {
-                "code": "not_found",
-                "message": f"there is no WebSocket at {scope['path'][:100]}, try /ws",
-                "session": new_session_id(),
-            }
-            await WebSocket(scope, receive, send).send_denial_response(JSONResponse(message, status_code=404))
+            # The page is mounted at "/", so WebSockets to unknown paths arrive here.
+            body = ErrorResponse(
+                code="not_found",
+                message=f"there is no WebSocket at {scope['path'][:100]}, expected /ws",
+                session=new_session_id(),
+            )
+            response = JSONResponse(body.model_dump(), status_code=404)
+            await WebSocket(scope, receive, send).send_denial_response(response)
             return
         await super().__call__(scope, receive, send)
 
 
-async def refuse(request: Request, error: Exception) -> Response:
-    """Answers for what no endpoint answers: unknown addresses, wrong methods."""
-    assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    body = {"code": code, "message": str(error.detail).lower(), "session": request.scope.get("session", "")}
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+router = APIRouter(tags=["operations"])
+
+_ERROR_SCHEMA = f"#/components/schemas/{ErrorResponse.__name__}"
 
 
-async def confess(request: Request, error: Exception) -> Response:
-    """Answers where an endpoint failed: never with what it failed of, which is in the log."""
-    session: str = request.scope.get("session", "")
-    with session_context(session):
-        log.error("a request failed", exc_info=error)
-    message = "something failed in the server; its operator finds the reason in the log"
-    body = {"code": ServerFault.code, "message": message, "session": session}
-    return JSONResponse(
-        body, status_code=HTTPStatus.INTERNAL_SERVER_ERROR, headers={REQUEST_ID: session, **SECURITY_HEADERS}
-    )
+@router.get("/live", response_class=PlainTextResponse)
+@router.head("/live", include_in_schema=False)
+async def live() -> str:
+    """The process runs and its event loop turns. Says nothing about the model."""
+    return "live\n"
 
 
-class EveryAnswer:
-    """Adds the headers that keep a browser from doing more than the page needs, and the id of the request.
+@router.get(
+    "/ready",
+    response_model_exclude_none=True,
+    responses={503: {"model": Readiness, "description": "A new stream would be rejected; message says why"}},
+)
+@router.head("/ready", include_in_schema=False)
+async def ready(service: ServiceDependency, response: Response) -> Readiness:
+    """Whether a new stream would be taken: 200, or 503 with loading, failed, draining or full and the reason."""
+    response.headers["cache-control"] = "no-store"
+    unavailable = service.unavailable()
+    if unavailable is None:
+        return Readiness(status="ready", streams=service.streams)
+    response.status_code = 503
+    response.headers["retry-after"] = str(RETRY_AFTER_S)
+    status = "full" if isinstance(unavailable, NoCapacity) else service.state.value
+    return Readiness(status=status, streams=service.streams, message=unavailable.message)
 
-    The id is ``scope["session"]``: for a file it is its session's id, and in every error's body.
-    """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    # Written by hand, because with "model" FastAPI would give errors this route's own media type.
+    responses={
+        status: {"description": text, "content": {"application/json": {"schema": {"$ref": _ERROR_SCHEMA}}}}
+        for status, text in {401: "No key, or a wrong one", 421: "The server does not answer to this host name"}.items()
+    },
+    dependencies=[*KEY_SCHEMES, Depends(require_metrics_key)],
+    openapi_extra=KEY_IS_OPTIONAL,
+)
+@router.head("/metrics", include_in_schema=False, dependencies=[Depends(require_metrics_key)])
+async def metrics(service: ServiceDependency) -> Response:
+    """The counts of all workers in Prometheus' text format. They contain nothing that anybody said."""
+    # In a thread: it reads the files of every worker and asks the GPUs.
+    exposition = await asyncio.to_thread(service.metrics.exposition)
+    return Response(exposition, media_type=CONTENT_TYPE, headers={"cache-control": "no-store"})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
 
-        session = scope["session"] = new_session_id()
+pages = APIRouter(include_in_schema=False)
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.setdefault(REQUEST_ID, session)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                # A page of yesterday must not talk to the server of today: ask, and get 304 where nothing changed.
-                headers.setdefault("cache-control", "no-cache")
-            await send(message)
 
-        with session_context(session):
-            await self._app(scope, receive, send_with_headers)
+@pages.get("/status", response_class=FileResponse)
+@pages.head("/status")
+async def status() -> str:
+    """The page that shows people what /metrics tells programs. It holds no numbers itself."""
+    return str(STATUS_PAGE)

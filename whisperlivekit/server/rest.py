@@ -1,108 +1,178 @@
-"""``POST /v1/audio/transcriptions``: a file is a session fed as fast as it is read."""
+"""``POST /v1/audio/transcriptions``: a file is a session that is fed as fast as it takes audio.
+
+A request goes through four steps: key and origin are checked, the body is received (``upload.py``), the file is
+admitted and takes a place like a stream, and it is transcribed.
+"""
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import BinaryIO
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, BinaryIO, Literal, get_args
 
 import numpy as np
+from fastapi import APIRouter, Form, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from numpy.typing import NDArray
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Message as AsgiMessage
 
 from whisperlivekit.audio.container import decode
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Done, Gap
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import SAMPLE_RATE
-from whisperlivekit.errors import BadMessage, ClientError, MessageTooBig, ServerFault, WhisperLiveKitError
+from whisperlivekit.errors import BadMessage, InternalError, MessageTooBig, TimedOut, WhisperLiveKitError
 from whisperlivekit.observe.logs import session_context
-from whisperlivekit.server.service import Service
-from whisperlivekit.server.socket import RETRY_AFTER_S
+from whisperlivekit.server.accounting import StreamAccount
+from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES, client_address
+from whisperlivekit.server.responses import ErrorResponse, error_headers
+from whisperlivekit.server.service import Service, ServiceDependency
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.wire.languages import check_language
-from whisperlivekit.wire.openai_rest import RESPONSE_FORMATS, Transcription, error_body
+from whisperlivekit.wire.openai_rest import RESPONSE_FORMATS, ErrorBody, Transcription, TranscriptionBody, error_body
 
 log = logging.getLogger(__name__)
 
-MAX_UPLOAD_BYTES = 512 * 1024 * 1024
-"""Some hours of compressed audio; it waits on disk, not in memory."""
+MAX_PROMPT = 1000
+"""Characters."""
 
-MAX_FIELD_BYTES = 64 * 1024
-
-_ACCEPTED_FIELDS = {
-    "file", "model", "language", "prompt", "response_format", "temperature", "timestamp_granularities[]",
-    "chunking_strategy", "include[]", "stream",
-}  # fmt: skip
-"""OpenAI's fields. Some of them choose what this server decides by itself: they are taken and ignored."""
+ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 
 
-async def transcriptions(request: Request) -> Response:
-    """The endpoint."""
-    service: Service = request.app.state.service
-    address = request.client.host if request.client else "unknown"
-    session: str = request.scope["session"]
+class TranscriptionForm(BaseModel):
+    """OpenAI's fields. Those that choose what this server decides by itself are accepted and ignored."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    file: UploadFile = Field(description="an audio or video file of any format that FFmpeg's libraries read")
+    model: str = Field("", description="ignored: the server has one model")
+    language: str = Field("", description='a Whisper language code such as "ru", or "auto" to detect it')
+    prompt: str = Field("", max_length=MAX_PROMPT, description="text that shows names and style")
+    response_format: ResponseFormat = "json"
+    temperature: str = Field("", description="ignored")
+    timestamp_granularities: list[str] = Field([], alias="timestamp_granularities[]", description="ignored")
+    chunking_strategy: str = Field("", description="ignored")
+    include: list[str] = Field([], alias="include[]", description="ignored")
+    stream: str = Field("", description="ignored: the answer comes when the file is transcribed")
+
+
+class FileRoute(APIRoute):
+    """Checks a request and receives its body before FastAPI looks at it, and renders errors as OpenAI's.
+
+    FastAPI on its own reads a body of any length, from any client, before a dependency or the endpoint runs.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of one request."""
+        handle = super().get_route_handler()
+
+        async def handle_file(request: Request) -> Response:
+            service: Service = request.app.state.service
+            session: str = request.scope["session"]
+            try:
+                with service.metrics.counted_rejection():
+                    service.guard.check(request)
+                    # Say so before the client has sent everything.
+                    if unavailable := service.unavailable():
+                        raise unavailable
+                    request = await service.uploads.receive_form(request)
+                return await handle(request)
+            except ClientDisconnect:
+                return Response(status_code=499)
+            except RequestValidationError as error:
+                rejection = BadMessage(_explain(error))
+                service.metrics.count_rejection(rejection)
+                return _error_response(rejection, session)
+            except WhisperLiveKitError as error:
+                return _error_response(error, session)
+            except Exception:  # the connection's edge
+                log.exception("unexpected exception in a transcription")
+                return _error_response(InternalError(), session)
+
+        return handle_file
+
+
+router = APIRouter(tags=["transcription"], route_class=FileRoute)
+
+_ERRORS: dict[int | str, str] = {
+    400: "A form that cannot be read, or a field that is missing, unknown or wrong",
+    401: "No key, or a wrong one",
+    403: "A web page of another site asked",
+    408: "The client sends too slowly, or the transcription took longer than WLK_MAX_SESSION_HOURS",
+    413: "The body is too big, or the audio is longer than WLK_MAX_SESSION_HOURS",
+    415: "A file or a language that the server does not know",
+    500: "A fault in the server",
+    503: "The server is full, loading or draining; Retry-After says when to try again",
+    # FastAPI would add its own 422, which this server never sends.
+    "4XX": "Any other mistake of the client",
+}
+
+
+@router.post(
+    "/v1/audio/transcriptions",
+    dependencies=KEY_SCHEMES,
+    openapi_extra=KEY_IS_OPTIONAL,
+    responses={
+        200: {
+            "model": TranscriptionBody,
+            "description": "The transcript, in the format that was asked for",
+            "content": {
+                media_type: {"schema": {"type": "string"}}
+                for media_type in ("text/plain", "application/x-subrip", "text/vtt")
+            },
+        },
+        **{status: {"model": ErrorBody, "description": text} for status, text in _ERRORS.items()},
+        421: {"model": ErrorResponse, "description": "The server does not answer to this host name"},
+    },
+)
+async def transcriptions(
+    request: Request,
+    service: ServiceDependency,
+    form: Annotated[TranscriptionForm, Form(media_type="multipart/form-data")],
+) -> Response:
+    """Transcribe a file, as OpenAI's endpoint of the same path does."""
+    with service.metrics.counted_rejection():
+        start = Start(check_language(form.language) if form.language else None, form.prompt or None, realtime=False)
+        ticket = service.admit(client_address(request), realtime=False)
+    account = StreamAccount(service.metrics, ticket, "openai_rest")
+    code = InternalError.code
     try:
-        service.guard.check_origin(request.headers.get("origin"), request.headers.get("host"))
-        service.guard.check_key(request.headers, request.query_params)
-        ticket = service.admit(address, realtime=False)
+        with session_context(request.scope["session"]), service.track(_File()):
+            result = await _until_disconnected(request, _transcribe(service, form.file.file, start, account))
+        code = "ok"
+    except (ClientDisconnect, asyncio.CancelledError):
+        code = "disconnected"
+        raise
     except WhisperLiveKitError as error:
-        service.metrics.refuse(error)
-        return _error(error, session)
-    service.metrics.opened.labels("openai_rest").inc()
-    code = "ok"
-    with session_context(session), service.track(_Upload()):
-        try:
-            return await _answer(request, service)
-        except ClientDisconnect:
-            code = "disconnected"
-            return Response(status_code=499)
-        except WhisperLiveKitError as error:
-            code = error.code
-            return _error(error, session)
-        except Exception:  # the connection's edge
-            log.exception("a transcription failed")
-            code = ServerFault.code
-            return _error(
-                ServerFault("something failed in the server; its operator finds the reason in the log"), session
-            )
-        finally:
-            ticket.release()
-            service.metrics.closed.labels(code).inc()
-            log.info("file closed", extra={"code": code})
+        code = error.code
+        raise
+    finally:
+        ticket.release()
+        account.close(code)
+    media_type, write = RESPONSE_FORMATS[form.response_format]
+    return Response(write(result), media_type=media_type)
 
 
-class _Upload:
-    """A file has all its audio: when the worker goes it is finished, within the time that is left."""
+class _File:
+    """A file has all its audio: when the worker shuts down it is finished, within the time that is left."""
 
     def drain(self) -> None:
         pass
 
 
-async def _answer(request: Request, service: Service) -> Response:
-    form = await _form(request)
+async def _until_disconnected(request: Request, work: Coroutine[Any, Any, Transcription]) -> Transcription:
+    """The result of the work, which is cancelled when the client disconnects: nobody would read it."""
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(request))
     try:
-        file, start, response_format = _fields(form)
-        work = asyncio.create_task(_transcribe(service, file.file, start))
-        gone = asyncio.create_task(_disconnected(request))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                # Nobody waits for the words of a client that hung up.
-                raise ClientDisconnect
-            result = work.result()
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
     finally:
-        await form.close()
-    media_type, write = RESPONSE_FORMATS[response_format]
-    return Response(write(result), media_type=media_type)
+        await _cancel(working, gone)
 
 
 async def _disconnected(request: Request) -> None:
@@ -110,106 +180,78 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _form(request: Request) -> FormData:
-    """The multipart form; a file above a megabyte goes to disk as it arrives.
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _transcribe(service: Service, file: BinaryIO, start: Start, account: StreamAccount) -> Transcription:
+    """Feed the file to a session as fast as it takes audio, and collect its words.
 
     Raises:
-        MessageTooBig: the body is longer than allowed.
-        BadMessage: it is no multipart form.
+        BadAudio: the file cannot be decoded.
+        MessageTooBig, TimedOut: its audio, or its transcription, is longer than the longest session.
+        WhisperLiveKitError: the engine cannot serve.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_UPLOAD_BYTES:
-        raise _too_big(int(declared))
-    received = 0
-    receive = request.receive
-
-    async def counted() -> AsgiMessage:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > MAX_UPLOAD_BYTES:
-            raise _too_big(received)
-        return message
-
-    try:
-        return await Request(request.scope, counted).form(max_files=1, max_fields=20, max_part_size=MAX_FIELD_BYTES)
-    except HTTPException as error:
-        raise BadMessage(f"the body is not a multipart form that can be read: {error.detail}") from None
-
-
-def _too_big(size: int) -> MessageTooBig:
-    return MessageTooBig(f"the body has {size} bytes or more, expected up to {MAX_UPLOAD_BYTES}")
-
-
-def _fields(form: FormData) -> tuple[UploadFile, Start, str]:
-    unknown = sorted(set(form) - _ACCEPTED_FIELDS)
-    if unknown:
-        raise BadMessage(f"{unknown[0][:40]} is an unknown field, expected {', '.join(sorted(_ACCEPTED_FIELDS))}")
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise BadMessage("the form has no file, expected one in the field file")
-    response_format = _text(form, "response_format") or "json"
-    if response_format not in RESPONSE_FORMATS:
-        raise BadMessage(f"response_format is {response_format[:40]!r}, expected one of {', '.join(RESPONSE_FORMATS)}")
-    language = _text(form, "language")
-    prompt = _text(form, "prompt")
-    if prompt and len(prompt) > 1000:
-        raise BadMessage(f"prompt is text of {len(prompt)} characters, expected up to 1000")
-    return file, Start(check_language(language) if language else None, prompt, realtime=False), response_format
-
-
-def _text(form: FormData, name: str) -> str | None:
-    value = form.get(name)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise BadMessage(f"{name} is a file, expected text")
-
-
-async def _transcribe(service: Service, file: BinaryIO, start: Start) -> Transcription:
-    """Feed the file to a session, as fast as it takes it, and collect its words."""
+    limit_s = service.limits.session_s
     runner = service.start_session(start)
-    words: list[Word] = []
-    gaps = received = 0
-    feeder = asyncio.create_task(_feed(runner, file))
+    feeder = asyncio.create_task(_feed(runner, file, account, limit_s))
+    collector = asyncio.create_task(_collect(runner, account))
     try:
-        async for event in runner.events():
-            match event:
-                case Committed():
-                    words += event.words
-                case Gap():
-                    gaps += event.end - event.start
-                case Done():
-                    received = event.received
-                case _:
-                    pass
-        await feeder
+        # Whatever either of them raises ends the other one too: a request never waits for a task that has failed.
+        done, _ = await asyncio.wait((feeder, collector), timeout=limit_s, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+        if len(done) < 2:
+            raise TimedOut(
+                f"the file was not transcribed within {limit_s / 3600:g} h, the longest session allowed "
+                "(WLK_MAX_SESSION_HOURS)"
+            )
+        return collector.result()
     finally:
-        feeder.cancel()
-        with suppress(asyncio.CancelledError, WhisperLiveKitError):
-            await feeder
+        await _cancel(feeder, collector)
         await runner.close()
-    service.metrics.words.inc(len(words))
-    service.metrics.audio.inc(received / SAMPLE_RATE)
-    service.metrics.length.observe(received / SAMPLE_RATE)
-    return Transcription(tuple(words), received, runner.language, gaps)
 
 
-async def _feed(runner: SessionRunner, file: BinaryIO) -> None:
+async def _feed(runner: SessionRunner, file: BinaryIO, account: StreamAccount, limit_s: float) -> None:
+    received = 0
     pieces = decode(file)
     try:
-        # The session makes us wait while it has enough.
+        # ``receive`` waits while the session has enough audio.
         while (piece := await _next(pieces)) is not None:
+            received += len(piece)
+            if received > limit_s * SAMPLE_RATE:
+                raise MessageTooBig(
+                    f"the file has more than {limit_s / 3600:g} h of audio, the longest session allowed "
+                    "(WLK_MAX_SESSION_HOURS)"
+                )
             await runner.receive(Audio(piece))
-    except ClientError:
-        await runner.close()
-        raise
+            account.receive_audio(len(piece))
     finally:
         pieces.close()
     await runner.receive(Stop())
 
 
+async def _collect(runner: SessionRunner, account: StreamAccount) -> Transcription:
+    words: list[Word] = []
+    gaps = received = 0
+    async for event in runner.events():
+        account.observe(event, runner.received)
+        match event:
+            case Committed():
+                words += event.words
+            case Gap():
+                gaps += event.end - event.start
+            case Done():
+                received = event.received
+            case _:
+                pass
+    return Transcription(tuple(words), received, runner.language, gaps)
+
+
 async def _next(pieces: Iterator[NDArray[np.float32]]) -> NDArray[np.float32] | None:
-    """The next piece, decoded in a thread, which is waited for in any case: the file is closed after us."""
+    """The next piece, decoded in a thread. The thread is waited for even when cancelled: the caller closes the file."""
     step = asyncio.create_task(asyncio.to_thread(lambda: next(pieces, None)))
     try:
         return await asyncio.shield(step)
@@ -218,6 +260,25 @@ async def _next(pieces: Iterator[NDArray[np.float32]]) -> NDArray[np.float32] | 
         raise
 
 
-def _error(error: WhisperLiveKitError, session: str) -> JSONResponse:
-    headers = {"retry-after": str(RETRY_AFTER_S)} if error.http_status == 503 else {}
-    return JSONResponse(error_body(error, session), status_code=error.http_status, headers=headers)
+def _explain(error: RequestValidationError) -> str:
+    """The first mistake in a form, in words."""
+    mistake = error.errors()[0]
+    name, found = str(mistake["loc"][-1])[:40], mistake.get("input")
+    match mistake["type"]:
+        case "missing":
+            return f"the form has no {name}, expected one in the field {name}"
+        case "extra_forbidden":
+            fields = (field.alias or name for name, field in TranscriptionForm.model_fields.items())
+            return f"{name} is an unknown field, expected {', '.join(sorted(fields))}"
+        case "literal_error":
+            return f"{name} is {str(found)[:40]!r}, expected one of {', '.join(get_args(ResponseFormat))}"
+        case "string_too_long":
+            return f"{name} is text of {len(str(found))} characters, expected up to {mistake['ctx']['max_length']}"
+        case _ if name == "file":
+            return "file is text, expected a file"
+        case _:
+            return f"{name} is a file, expected text"
+
+
+def _error_response(error: WhisperLiveKitError, session: str) -> JSONResponse:
+    return JSONResponse(error_body(error, session), status_code=error.http_status, headers=error_headers(error))

@@ -1,4 +1,4 @@
-"""What one worker process serves with: its engine, who is connected, and whether it takes more."""
+"""The state of one worker process: its engine, its streams, and whether it takes more of them."""
 
 import asyncio
 import logging
@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from whisperlivekit import __version__
 from whisperlivekit.core.commands import Start
@@ -15,7 +18,8 @@ from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector
 from whisperlivekit.errors import ModelUnavailable, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.observe import systemd
 from whisperlivekit.observe.metrics import Metrics
-from whisperlivekit.server.auth import Guard
+from whisperlivekit.server.auth import Guard, own_names
+from whisperlivekit.server.upload import Uploads
 from whisperlivekit.session.admission import Admission, Ticket
 from whisperlivekit.session.pace import TimedRecognizer
 from whisperlivekit.session.runner import SessionRunner
@@ -27,29 +31,33 @@ log = logging.getLogger(__name__)
 
 
 class ServedEngine(Recognizer, Protocol):
-    """A Recognizer with a life: made before the event loop runs, loaded in it, closed at the end."""
+    """A Recognizer with a life cycle: created before the event loop runs, loaded in it, closed at the end."""
 
     failed: bool
     """The model cannot serve any more; the process should be replaced."""
 
     observer: EngineObserver | None
-    """Counts what the engine does; set before ``load``."""
+    """Counts what the engine does; to be set before ``load``."""
 
     async def load(self) -> None:
-        """Loads and warms the model; raises WhisperLiveKitError with the reason where it cannot."""
+        """Loads and warms the model.
+
+        Raises:
+            WhisperLiveKitError: the model does not load; the message says why.
+        """
         ...
 
     def detector(self) -> SpeechDetector:
-        """A new session's speech detector."""
+        """A speech detector for a new session."""
         ...
 
     def close(self) -> None:
-        """Stops it; may block."""
+        """Stops the engine; may block."""
         ...
 
 
 EngineFactory = Callable[[int], ServedEngine]
-"""Makes the engine of the worker with this number (0, 1, ...); must not load anything yet."""
+"""Creates the engine of the worker with this number (0, 1, ...); must not load anything yet."""
 
 
 class Drained(Protocol):
@@ -60,16 +68,16 @@ class Drained(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a client may keep us waiting."""
+    """Time limits of a session."""
 
     idle_s: float
-    """Without audio."""
+    """Longest time without audio."""
     session_s: float
-    """In all."""
+    """Longest session; also the longest audio of a file."""
     first_message_s: float = 10.0
-    """From the connection to the start of its stream."""
+    """Longest time from the connection to the start of its stream."""
     send_s: float = 20.0
-    """With a message that cannot be sent: the client does not read, and every buffer on the way is full."""
+    """Longest time to send one message: the client does not read, and every buffer on the way is full."""
 
 
 class State(Enum):
@@ -87,17 +95,23 @@ class Service:
     def __init__(self, settings: Settings, engine_factory: EngineFactory) -> None:
         self.settings = settings
         self.session_config = session_config(settings)
-        self.guard = Guard(settings.api_key_list, settings.allowed_origin_list)
+        self.guard = Guard(
+            keys=settings.api_key_list,
+            origins=settings.allowed_origin_list,
+            hosts=own_names() | {name.lower() for name in (settings.host, *settings.allowed_host_list)},
+            metrics_networks=settings.metrics_network_list,
+        )
         self.admission = Admission(settings.max_sessions, settings.max_sessions_per_address, lanes_per_worker(settings))
         self.limits = Limits(settings.idle_timeout, settings.max_session_hours * 3600)
         self.metrics = Metrics()
+        self.uploads = Uploads()
         self.worker = 0
         """This process's number among the workers; set after the fork."""
         self.served = 0
-        """Streams and files taken since the start."""
+        """Streams and files admitted since the start."""
         self.was_ready = False
         self.warm_within_s = 0.0
-        """How long to wait for the model before the first connection is taken."""
+        """How long to wait for the model before the first connection is accepted."""
         self._make_engine = engine_factory
         self._engine: ServedEngine | None = None
         self._state = State.LOADING
@@ -123,7 +137,7 @@ class Service:
             await self._engine.load()
         except WhisperLiveKitError as error:
             self._fail(error.message)
-        except Exception as error:  # start-up edge: an engine's libraries raise what they like
+        except Exception as error:  # the start-up edge: an engine's libraries raise anything
             log.exception("the model did not load")
             self._fail(f"the model did not load: {type(error).__name__}: {error}")
         else:
@@ -143,25 +157,25 @@ class Service:
 
     @property
     def state(self) -> State:
-        """Where this worker is now; looks at the engine, which may have died in the meantime."""
+        """The current state. Looks at the engine too, which may have failed in the meantime."""
         if self._state is State.READY and self._engine is not None and self._engine.failed:
-            self._fail("the model failed while it served")
+            self._fail("the model failed while serving")
         return self._state
 
     @property
     def failure(self) -> str:
-        """Why the model cannot serve; empty where it can or still loads."""
+        """Why the model cannot serve; empty if it can or is still loading."""
         return self._failure
 
     def unavailable(self) -> WhisperLiveKitError | None:
-        """Why a new stream would be refused, whoever asks; None: it would not."""
+        """Why any new stream would be rejected; None if it would be admitted."""
         match self.state:
             case State.LOADING:
-                return ModelUnavailable("the model is loading; try again in some seconds")
+                return ModelUnavailable("the model is loading; try again in a few seconds")
             case State.FAILED:
-                return ModelUnavailable("the model cannot serve; its operator finds the reason in the server's log")
+                return ModelUnavailable("the model cannot serve; the reason is in the server's log")
             case State.DRAINING:
-                return ShuttingDown("this worker is going; connect again")
+                return ShuttingDown("this worker is shutting down; connect again")
             case State.READY:
                 return self.admission.rejection
 
@@ -172,8 +186,8 @@ class Service:
 
         Raises:
             NoCapacity: the worker is full.
-            ModelUnavailable: it cannot serve, or not yet.
-            ShuttingDown: it is going.
+            ModelUnavailable: the model does not serve, or not yet.
+            ShuttingDown: the worker is shutting down.
         """
         unavailable = self.unavailable()
         if unavailable is not None:
@@ -191,7 +205,7 @@ class Service:
 
     @contextmanager
     def track(self, stream: Drained) -> Iterator[None]:
-        """While this lasts the stream is counted, and asked to end when the worker goes."""
+        """Inside this context the stream is counted, and asked to end when the worker drains."""
         self._streams.add(stream)
         self._empty.clear()
         self.metrics.sessions.inc()
@@ -209,9 +223,10 @@ class Service:
         return len(self._streams)
 
     async def drain(self, limit_s: float) -> None:
-        """Take nothing new, ask every stream to end, and wait for that, up to ``limit_s``."""
+        """Admit nothing new, ask every stream to end, and wait until they have, up to ``limit_s``."""
         self._state = State.DRAINING
         self.metrics.serves(0)
+        self.uploads.drain()
         for stream in list(self._streams):
             stream.drain()
         if self._streams:
@@ -225,10 +240,19 @@ class Service:
     async def close(self) -> None:
         """Stop the engine."""
         if self._engine is not None:
-            # It waits for the decode in flight; the loop goes on meanwhile.
+            # In a thread: it waits for the decode in flight.
             await asyncio.to_thread(self._engine.close)
 
 
 def new_session_id() -> str:
-    """Short enough to be read out, too long to be guessed."""
+    """Short enough to be read aloud, too long to be guessed."""
     return secrets.token_hex(8)
+
+
+def get_service(connection: HTTPConnection) -> Service:
+    """Dependency of an endpoint: this worker's service."""
+    service: Service = connection.app.state.service
+    return service
+
+
+ServiceDependency = Annotated[Service, Depends(get_service)]

@@ -1,58 +1,50 @@
-"""The one pump of every WebSocket protocol: receive -> adapter -> session -> adapter -> send.
+"""Serves WebSockets of every protocol: receive -> adapter -> session -> adapter -> send.
 
-A connection goes through three places: ``serve_socket`` refuses it before it is accepted (origin, key, capacity),
+A connection has three parts: ``serve_socket`` rejects it before it is accepted (host, origin, key, capacity),
 ``Connection`` runs its session, and ``Channel`` is what a connection needs of a socket.
 
-Bounds: a message has MAX_MESSAGE_BYTES; audio waits in the socket while the session has enough (not calling receive is
-the back-pressure); events wait for a slow reader up to MAX_PENDING_EVENTS or Limits.send_s, then the connection ends.
-
-One module although it is long: how a connection ends depends on which of the three places it is in.
+Bounds: a message is at most MAX_MESSAGE_BYTES long. Audio waits in the socket while the session has enough: not calling
+receive is the back-pressure. Events wait for a slow reader up to MAX_PENDING_EVENTS or Limits.send_s, then the
+connection ends.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-from prometheus_client import Histogram
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from whisperlivekit.core.commands import Audio, Command, Start, Stop
-from whisperlivekit.core.events import Committed, Done, Draining, Event, Gap, Partial, Progress, Ready, UtteranceEnded
-from whisperlivekit.core.units import SAMPLE_RATE
-from whisperlivekit.errors import (
-    ClientError,
-    MessageTooBig,
-    ServerFault,
-    ShuttingDown,
-    TimedOut,
-    WhisperLiveKitError,
-)
-from whisperlivekit.observe.logs import session_context
-from whisperlivekit.server.service import Service, new_session_id
+from whisperlivekit.core.events import Done, Draining, Event, Ready
+from whisperlivekit.errors import ClientError, InternalError, MessageTooBig, ShuttingDown, TimedOut, WhisperLiveKitError
+from whisperlivekit.observe.logs import rename_session, session_context
+from whisperlivekit.server.accounting import StreamAccount
+from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES, client_address
+from whisperlivekit.server.responses import ErrorResponse, error_response
+from whisperlivekit.server.service import Service, ServiceDependency, new_session_id
 from whisperlivekit.session.admission import Ticket
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Adapter, Message
 from whisperlivekit.wire.languages import AUTO
+from whisperlivekit.wire.native import NativeAdapter
 
 log = logging.getLogger(__name__)
 
 MAX_PENDING_EVENTS = 1_000
-"""Events that may wait for a slow reader, some minutes of live speech; one that is fed faster must read faster."""
+"""Events that may wait for a slow reader: some minutes of real-time speech. Who sends faster must read faster."""
 
 LAST_WORDS_S = 10.0
-"""What was said before a client's mistake is still transcribed, if it takes no longer."""
+"""Audio received before a client's mistake is still transcribed, if that takes no longer than this."""
 
-GOODBYE_S = 2.0
-"""For the error message and the close frame of a connection that ends."""
-
-RETRY_AFTER_S = 5
+CLOSE_S = 2.0
+"""Time limit for the error message, and for the close frame, of a connection that ends."""
 
 
 class Disconnected(Exception):
-    """The client is gone."""
+    """The client has disconnected."""
 
 
 class Channel(Protocol):
@@ -72,32 +64,34 @@ class Channel(Protocol):
 class Connection:
     """One client and its session, from the first message to the close frame."""
 
-    def __init__(self, channel: Channel, adapter: Adapter, service: Service, ticket: Ticket) -> None:
+    def __init__(
+        self, channel: Channel, adapter: Adapter, service: Service, ticket: Ticket, account: StreamAccount
+    ) -> None:
         self.session = new_session_id()
+        """The stream's id: what the log and the client call it. Not unique: a resumed stream keeps its id."""
         self._channel = channel
         self._adapter = adapter
         self._service = service
         self._ticket = ticket
+        self._account = account
         self._limits = service.limits
         self._runner: SessionRunner | None = None
-        self._going = asyncio.Event()
-        """The worker goes."""
+        self._draining = asyncio.Event()
+        """Set when the worker shuts down."""
         self._sending = asyncio.Lock()
-        """Numbers of messages follow the order in which they are sent."""
+        """Messages are sent in the order of their sequence numbers."""
         self._stopped = False
-        """The client said stop, or we did in its place."""
+        """The client sent stop, or the server acted as if it had."""
         self._failing = False
-        """An error ends the connection: Done is not told."""
-        self._opened_s = self._heard_s = asyncio.get_running_loop().time()
-        self._origin = 0
-        self._samples = self._words = self._gaps = self._shown_to = 0
+        """An error ends the connection: Done is not sent."""
+        self._last_audio_s = asyncio.get_running_loop().time()
 
     def drain(self) -> None:
-        """End soon: the worker goes."""
-        self._going.set()
+        """End soon: the worker shuts down."""
+        self._draining.set()
 
     async def run(self) -> None:
-        """Serve the client to the end; raises nothing."""
+        """Serve the client until the connection ends; raises nothing."""
         code, close_code, reason = "ok", 1000, ""
         with session_context(self.session), self._service.track(self):
             try:
@@ -106,41 +100,40 @@ class Connection:
                 code = "disconnected"
             except WhisperLiveKitError as error:
                 code, close_code, reason = error.code, error.close_code, error.message
-                await self._say_goodbye(error)
-            except Exception:  # the connection's edge: one client's trouble must not be another's
-                log.exception("a connection failed")
-                fault = ServerFault("something failed in the server; its operator finds the reason in the log")
+                await self._send_error(error)
+            except Exception:  # the connection's edge: a fault in one connection must not affect the others
+                log.exception("unexpected exception in a connection")
+                fault = InternalError()
                 code, close_code, reason = fault.code, fault.close_code, fault.message
-                await self._say_goodbye(fault)
+                await self._send_error(fault)
             finally:
                 self._ticket.release()
                 if self._runner is not None:
                     await self._runner.close()
-                self._account(code)
+                self._account.close(code)
             if code != "disconnected":
                 await self._close(close_code, reason)
 
     async def _serve(self) -> None:
         start, rest = await self._receive_start()
+        resumed = self._resume(start)
         self._runner = self._service.start_session(start)
-        self._origin = start.resume.position if start.resume else 0
-        if start.resume:
-            self._service.metrics.resumed.inc()
         language = start.language or self._service.session_config.language
         model = self._service.settings.model
-        log.info("session opened", extra={"language": language or AUTO, "resumed_at": self._origin})
-        await self._send(Ready(self.session, model, None if language == AUTO else language, self._origin))
+        log.info("session opened", extra={"language": language or AUTO, **resumed})
+        position = start.resume.position if start.resume else 0
+        await self._send(Ready(self.session, model, None if language == AUTO else language, position))
         reader = asyncio.create_task(self._read(self._runner, rest))
         writer = asyncio.create_task(self._write(self._runner))
-        going = asyncio.create_task(self._going.wait())
-        tasks = (reader, writer, going)
+        draining = asyncio.create_task(self._draining.wait())
+        tasks = (reader, writer, draining)
         try:
             await asyncio.wait(tasks, timeout=self._limits.session_s, return_when=asyncio.FIRST_COMPLETED)
             if writer.done():
                 writer.result()
             elif reader.done():
                 await self._end_after(reader, writer)
-            elif going.done():
+            elif draining.done():
                 await self._end_for_drain(reader, writer)
             else:
                 reader.cancel()
@@ -151,11 +144,24 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _resume(self, start: Start) -> dict[str, object]:
+        """Continue the stream of an earlier connection under its id. Returns what the log says of it."""
+        if start.resume is None:
+            return {}
+        self._account.resume(start.resume.position)
+        found: dict[str, object] = {"resumed_at": start.resume.position}
+        if start.resume.session is not None:
+            # The lost connection may still be open and log under the same id: this tells the two apart.
+            found["connection"] = self.session
+            self.session = start.resume.session
+            rename_session(self.session)
+        return found
+
     async def _receive_start(self) -> tuple[Start, list[Command]]:
         try:
             async with asyncio.timeout(self._limits.first_message_s):
                 while not (commands := self._adapter.receive(await self._receive())):
-                    pass  # Some protocols have messages that mean nothing to a session.
+                    pass  # Some protocols have messages without a command.
         except TimeoutError:
             raise TimedOut(
                 f"no first message within {self._limits.first_message_s:g} s, expected the start of a stream"
@@ -166,14 +172,14 @@ class Connection:
         return start, rest
 
     async def _end_after(self, reader: asyncio.Task[None], writer: asyncio.Task[None]) -> None:
-        """The reader ended, which it does only by an error; what was heard before a client's mistake is still told."""
+        """The reader ended, which only an error does. Audio received before a client's mistake is still transcribed."""
         error = reader.exception()
         if isinstance(error, ClientError):
             await self._finish(writer)
         reader.result()
 
     async def _finish(self, writer: asyncio.Task[None]) -> None:
-        """Tell the last words without ending well."""
+        """Transcribe and send what was received, without a Done at the end."""
         if self._runner is None:
             return
         self._failing = True
@@ -184,10 +190,10 @@ class Connection:
                     await self._runner.receive(Stop())
                 await writer
         except (TimeoutError, WhisperLiveKitError):
-            pass  # The error that is already on its way matters more.
+            pass  # The error that ends the connection matters more.
 
     async def _end_for_drain(self, reader: asyncio.Task[None], writer: asyncio.Task[None]) -> None:
-        """The worker goes. A stream that has all its audio ends well; the others go on elsewhere."""
+        """The worker shuts down. A stream that has all its audio ends normally; the others resume on another worker."""
         await self._send(Draining())
         if self._stopped:
             await writer
@@ -196,7 +202,7 @@ class Connection:
         if self._runner is not None:
             await self._runner.drain()
         await writer
-        raise ShuttingDown("this worker is going: connect again and resume")
+        raise ShuttingDown("this worker is shutting down; connect again and resume")
 
     # ---- client to session
 
@@ -211,7 +217,7 @@ class Connection:
         if self._stopped:
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._heard_s + self._limits.idle_s):
+            async with asyncio.timeout_at(self._last_audio_s + self._limits.idle_s):
                 return await self._receive()
         except TimeoutError:
             raise TimedOut(f"no audio for {self._limits.idle_s:g} s, expected audio, or stop") from None
@@ -228,17 +234,16 @@ class Connection:
             self._stopped = True
         await runner.receive(command)
         if isinstance(command, Audio):
-            self._samples += len(command.samples)
-            self._service.metrics.audio.inc(len(command.samples) / SAMPLE_RATE)
-            self._heard_s = asyncio.get_running_loop().time()
+            self._account.receive_audio(len(command.samples))
+            self._last_audio_s = asyncio.get_running_loop().time()
         if runner.pending_events > MAX_PENDING_EVENTS:
-            raise TimedOut(f"{runner.pending_events} events wait to be read, expected a client that reads")
+            raise TimedOut(f"{runner.pending_events} events are waiting, expected the client to read them")
 
     # ---- session to client
 
     async def _write(self, runner: SessionRunner) -> None:
         async for event in runner.events():
-            self._observe(event)
+            self._account.observe(event, runner.received)
             if not (self._failing and isinstance(event, Done)):
                 await self._send(event)
 
@@ -254,79 +259,22 @@ class Connection:
         except TimeoutError:
             raise TimedOut(f"the client did not read for {self._limits.send_s:g} s") from None
 
-    async def _say_goodbye(self, error: WhisperLiveKitError) -> None:
+    async def _send_error(self, error: WhisperLiveKitError) -> None:
         try:
-            async with asyncio.timeout(GOODBYE_S), self._sending:
+            async with asyncio.timeout(CLOSE_S), self._sending:
                 for message in self._adapter.fail(error, self.session):
                     await self._channel.send(message)
         except (TimeoutError, Disconnected):
-            pass  # It does not listen any more; the transport throws away what it did not take.
+            pass  # The client does not read any more; the transport discards what is left.
 
     async def _close(self, code: int, reason: str) -> None:
         # A close frame has room for 123 bytes of reason.
         short = reason.encode()[:120].decode(errors="ignore")
         try:
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(CLOSE_S):
                 await self._channel.close(code, short)
         except (TimeoutError, Disconnected):
             pass
-
-    # ---- accounts
-
-    def _observe(self, event: Event) -> None:
-        metrics = self._service.metrics
-        match event:
-            case Committed(words):
-                self._words += len(words)
-                metrics.words.inc(len(words))
-                for word in words:
-                    self._observe_latency(metrics.commit_latency, word.end)
-            case Partial(text, _, end) if text and end > self._shown_to:
-                self._shown_to = end
-                self._observe_latency(metrics.partial_latency, end)
-            case UtteranceEnded(start, end):
-                metrics.speech.inc((end - start) / SAMPLE_RATE)
-            case Gap(start, end, reason):
-                self._gaps += end - start
-                metrics.gap.labels(reason).inc((end - start) / SAMPLE_RATE)
-                log.warning("gap", extra={"start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE, "reason": reason})
-            case Progress(received, settled):
-                self._observe_lag(received, settled)
-            case _:
-                pass
-
-    def _observe_lag(self, received: int, settled: int) -> None:
-        if not self._is_live(received):
-            return
-        self._ticket.lag_s = (received - settled) / SAMPLE_RATE
-        if received > settled:
-            self._service.metrics.lag.observe(self._ticket.lag_s)
-
-    def _observe_latency(self, histogram: Histogram, end: int) -> None:
-        """From the end of a word until now, when it is told."""
-        if self._runner is not None and self._is_live(received := self._runner.received):
-            histogram.observe(max(0, received - end) / SAMPLE_RATE)
-
-    def _is_live(self, received: int) -> bool:
-        """The audio comes as it is spoken: what is sent in one go is behind by nature."""
-        open_s = asyncio.get_running_loop().time() - self._opened_s
-        return (received - self._origin) / SAMPLE_RATE <= open_s + 2.0
-
-    def _account(self, code: str) -> None:
-        """One line and the counts of a connection that ended."""
-        metrics = self._service.metrics
-        metrics.closed.labels(code).inc()
-        if self._samples:
-            metrics.length.observe(self._samples / SAMPLE_RATE)
-        open_s = asyncio.get_running_loop().time() - self._opened_s
-        totals = {
-            "code": code,
-            "open_s": round(open_s, 1),
-            "audio_s": round(self._samples / SAMPLE_RATE, 1),
-            "words": self._words,
-            "gap_s": round(self._gaps / SAMPLE_RATE, 1),
-        }
-        log.info("session closed", extra=totals)
 
 
 class _WebSocketChannel:
@@ -350,7 +298,7 @@ class _WebSocketChannel:
             else:
                 await self._websocket.send_bytes(message)
         except (WebSocketDisconnect, OSError, RuntimeError) as error:
-            # RuntimeError: Starlette's word for sending after the close.
+            # Starlette raises RuntimeError when something is sent after the close.
             raise Disconnected from error
 
     async def close(self, code: int, reason: str) -> None:
@@ -361,52 +309,62 @@ class _WebSocketChannel:
 
 
 async def serve_socket(websocket: WebSocket, make_adapter: Callable[[], Adapter], protocol: str) -> None:
-    """Serve one WebSocket of any protocol, or refuse it with an HTTP status before it is accepted."""
+    """Serve one WebSocket of any protocol, or reject it with an HTTP status before it is accepted."""
     service: Service = websocket.app.state.service
-    address = websocket.client.host if websocket.client else "unknown"
+    address = client_address(websocket)
     try:
-        subprotocol = _check(service, websocket, websocket.scope.get("subprotocols", ()))
-        ticket = service.admit(address)
+        with service.metrics.counted_rejection():
+            subprotocol = service.guard.check(websocket)
+            ticket = service.admit(address)
     except WhisperLiveKitError as error:
-        service.metrics.refuse(error)
         session = new_session_id()
         with session_context(session):
-            log.info("session refused", extra={"code": error.code, "address": address})
-        await websocket.send_denial_response(refusal(error, session))
+            log.info("session rejected", extra={"code": error.code, "address": address})
+        await websocket.send_denial_response(error_response(error, session))
         return
-    service.metrics.opened.labels(protocol).inc()
+    account = StreamAccount(service.metrics, ticket, protocol)
     try:
         await websocket.accept(subprotocol)
     except BaseException:
         ticket.release()
+        account.close("disconnected")
         raise
-    await Connection(_WebSocketChannel(websocket), make_adapter(), service, ticket).run()
+    await Connection(_WebSocketChannel(websocket), make_adapter(), service, ticket, account).run()
 
 
-async def explain_socket(request: Request) -> JSONResponse:
-    """Tell by plain HTTP why a WebSocket from here would be refused: a browser does not show that to its page."""
-    service: Service = request.app.state.service
-    try:
-        _check(service, request, ())
-        if unavailable := service.unavailable():
-            raise unavailable
-        service.admission.admit(request.client.host if request.client else "unknown").release()
-    except WhisperLiveKitError as error:
-        return refusal(error, request.scope["session"])
-    return JSONResponse(
-        {"message": "this is a WebSocket, see docs/protocol.md"}, status_code=426, headers={"upgrade": "websocket"}
-    )
+router = APIRouter(tags=["streams"])
 
 
-def _check(service: Service, connection: HTTPConnection, subprotocols: Sequence[str]) -> str | None:
-    service.guard.check_origin(connection.headers.get("origin"), connection.headers.get("host"))
-    return service.guard.check_key(connection.headers, connection.query_params, subprotocols)
+@router.websocket("/ws")
+async def native_stream(websocket: WebSocket) -> None:
+    """A stream in the protocol of docs/protocol.md."""
+    await serve_socket(websocket, NativeAdapter, "native")
 
 
-def refusal(error: WhisperLiveKitError, session: str) -> JSONResponse:
-    """An error as an HTTP answer; ``session`` is the id to quote in a report."""
-    headers = {"retry-after": str(RETRY_AFTER_S)} if error.http_status == 503 else {}
-    if error.http_status == 401:
-        headers["www-authenticate"] = "Bearer"
-    body = {"code": error.code, "message": error.message, "session": session}
-    return JSONResponse(body, status_code=error.http_status, headers=headers)
+class UpgradeRequired(BaseModel):
+    """A WebSocket from here would be accepted."""
+
+    message: str = "this is a WebSocket, see docs/protocol.md"
+
+
+@router.get(
+    "/ws",
+    dependencies=KEY_SCHEMES,
+    openapi_extra=KEY_IS_OPTIONAL,
+    status_code=426,
+    responses={
+        426: {"model": UpgradeRequired, "description": "A WebSocket would be accepted"},
+        401: {"model": ErrorResponse, "description": "No key, or a wrong one"},
+        403: {"model": ErrorResponse, "description": "A web page of another site asked"},
+        421: {"model": ErrorResponse, "description": "The server does not answer to this host name"},
+        503: {"model": ErrorResponse, "description": "The server is full, loading or draining; Retry-After says when"},
+    },
+)
+async def check_stream(request: Request, response: Response, service: ServiceDependency) -> UpgradeRequired:
+    """Why a WebSocket from here would be rejected. Browsers do not show that to a page, which asks here instead."""
+    service.guard.check(request)
+    if unavailable := service.unavailable():
+        raise unavailable
+    service.admission.admit(client_address(request)).release()
+    response.headers["upgrade"] = "websocket"
+    return UpgradeRequired()

@@ -1,9 +1,9 @@
-"""The Gunicorn worker: uvicorn's, plus what live streams need.
+"""The Gunicorn worker: uvicorn's, plus what long streams need.
 
-- It gives signs of life also while it starts and drains.
-- It drains its streams before their sockets close: each is told, and what was heard is told.
-- It is replaced after a number of streams, and only when nobody is on it: health checks and pages do not count.
-- A model that cannot load ends the start of the whole server; one that fails later ends this worker only.
+- It sends heartbeats while it starts and drains, too.
+- It drains its streams before their sockets close: each client is told, and gets the text of the audio it has sent.
+- It is replaced after a number of streams, and only when it serves none; health checks and pages do not count.
+- A model that cannot load stops the whole server at its start. A model that fails later ends this worker only.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from uvicorn_worker import UvicornWorker
 
 from whisperlivekit.server.certificate import LOOK_EVERY_S, CertificateFiles
 from whisperlivekit.server.service import Service, State
-from whisperlivekit.server.transport import WebSocketTransport
+from whisperlivekit.server.transport import HttpTransport, WebSocketTransport
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -32,26 +32,26 @@ HEARTBEAT_S = 1.0
 SUCCESSOR_CHECK_S = 0.2
 
 RELOADED = "reloaded"
-"""A file in the folder of the metrics; gunicorn_conf.py touches it when all workers are about to be replaced."""
+"""A file in the metrics folder; gunicorn_conf.py touches it when all workers are about to be replaced."""
 
 DRAIN_SHARE = 0.6
-"""Of the graceful timeout; the rest is for uvicorn and the engine to end before Gunicorn kills."""
+"""Share of the graceful timeout for draining. In the rest, uvicorn and the engine end before Gunicorn kills them."""
 
 RESPAWN_PAUSE_S = 5.0
-"""A replacement that cannot load its model is tried again after this, while the other workers go on."""
+"""A replacement that cannot load its model is tried again after this time, while the other workers continue."""
 
 WARM_WITHIN_S = 15.0
-"""A replacement lets its siblings take all connections until its model is warm, but it answers /live after this."""
+"""A replacement leaves all connections to its siblings until its model is warm, but no longer than this."""
 
 SUCCESSOR_WITHIN_S = 20.0
-"""When all workers are replaced (HUP), an old one serves on until a new one is warm, but no longer than this."""
+"""When all workers are replaced (HUP), an old one continues until a new one is warm, but no longer than this."""
 
 OVERDUE = 2
-"""A worker that is never idle is replaced at this multiple of its streams; its clients resume elsewhere."""
+"""A worker that is never idle is replaced at this multiple of its streams; its clients resume on another worker."""
 
 
 class DrainingServer(Server):
-    """uvicorn's server; it asks the worker when to leave and drains first."""
+    """uvicorn's server. It asks the worker when to exit, and drains first."""
 
     def __init__(self, worker: "SpeechWorker", service: Service) -> None:
         super().__init__(worker.config)
@@ -59,21 +59,21 @@ class DrainingServer(Server):
         self._service = service
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to leave; asked ten times a second."""
-        return await super().on_tick(counter) or self._worker.should_leave(self._service)
+        """Whether to exit; called ten times a second."""
+        return await super().on_tick(counter) or self._worker.should_exit(self._service)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen: the first workers at once, so that /live answers; a replacement when it is warm.
 
-        All workers take connections from one queue. A replacement that took them while it loads would refuse clients
-        that a sibling could serve, and that resume just now because the worker before it is gone.
+        All workers take connections from one queue. If a replacement took them while it loads, it would reject clients
+        that a sibling could serve, among them those that resume because the previous worker has ended.
         """
         if self._worker.replaces_another:
             self._service.warm_within_s = WARM_WITHIN_S
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, drain, then close what is left. Where all workers are replaced: when there is another one."""
+        """Stop listening, drain, then close what is left. If all workers are replaced, wait for a warm one first."""
         await self._wait_for_successor()
         for server in self.servers:
             server.close()
@@ -83,7 +83,7 @@ class DrainingServer(Server):
     async def _wait_for_successor(self) -> None:
         deadline = time.monotonic() + SUCCESSOR_WITHIN_S
         while self._worker.is_succeeded(self._service) and time.monotonic() < deadline:
-            # The old ones are ready too: one more than there should be is a new one.
+            # The old workers are ready too, so one more than configured is a new one.
             if await asyncio.to_thread(self._service.metrics.ready_workers) > int(self._worker.cfg.workers):
                 return
             await asyncio.sleep(SUCCESSOR_CHECK_S)
@@ -94,29 +94,29 @@ class SpeechWorker(UvicornWorker):  # type: ignore[misc]  # has no types
 
     CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012  (uvicorn-worker's own form)
         "loop": "asyncio",
-        "http": "h11",
+        "http": HttpTransport,
         "ws": WebSocketTransport,
-        # Above our own limit, so that what is a little too big gets our error and not just a close code.
+        # Above the protocol's limit, so that a message a little too big gets an error message, not only a close code.
         "ws_max_size": 2 * MAX_MESSAGE_BYTES,
         "ws_ping_interval": 20.0,
         "ws_ping_timeout": 20.0,
-        # Audio does not shrink, and every connection would hold a compressor.
+        # Audio hardly compresses, and every connection would need memory for a compressor.
         "ws_per_message_deflate": False,
         "lifespan": "on",
         "access_log": False,
         "server_header": False,
         "timeout_graceful_shutdown": 3,
-        # uvicorn's counts HTTP responses only, and recycles under live streams: see should_leave.
+        # uvicorn's limit counts HTTP responses only, and would end open streams: see should_exit.
         "limit_max_requests": None,
     }
 
     slot = 0
-    """This worker's number among its siblings; gunicorn_conf.py sets it before the fork."""
+    """This worker's number among the workers; gunicorn_conf.py sets it before the fork."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._made = time.time()
-        # The base class gives uvicorn's loggers Gunicorn's handlers, of which there are none: ours are at the root.
+        # The base class gives uvicorn's loggers the handlers of Gunicorn's logger. It has none: ours are at the root.
         for name in ("uvicorn.error", "uvicorn.access"):
             logger = logging.getLogger(name)
             logger.propagate = True
@@ -124,30 +124,30 @@ class SpeechWorker(UvicornWorker):  # type: ignore[misc]  # has no types
 
     @property
     def drain_limit_s(self) -> float:
-        """How long streams may take to end."""
+        """Time limit for draining."""
         return float(self.cfg.graceful_timeout) * DRAIN_SHARE
 
     @property
     def replaces_another(self) -> bool:
-        """It was not there from the start, and is not alone: it has siblings, or the one before it still serves."""
+        """Not one of the first workers, and not alone: it has siblings, or its predecessor still serves."""
         siblings = int(self.cfg.workers) > 1 or self._reloaded_between(self._made - SUCCESSOR_WITHIN_S, self._made)
         return siblings and int(self.age) > int(self.cfg.workers)
 
     def is_succeeded(self, service: Service) -> bool:
-        """It leaves because all workers are being replaced, and could serve on."""
+        """It exits because all workers are being replaced, and could still serve."""
         now = time.time()
         return service.state is State.READY and self._reloaded_between(max(self._made, now - SUCCESSOR_WITHIN_S), now)
 
     def _reloaded_between(self, begin: float, end: float) -> bool:
-        """All workers were told to be replaced in this time."""
+        """Whether the replacement of all workers was requested in this period (Unix time)."""
         marker = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")) / RELOADED
         try:
             return begin < marker.stat().st_mtime <= end
         except OSError:
             return False
 
-    def should_leave(self, service: Service) -> bool:
-        """The model is dead, or the worker has served enough and nobody is on it."""
+    def should_exit(self, service: Service) -> bool:
+        """The model has failed, or the worker has served its number of streams and serves none now."""
         if service.state is State.FAILED:
             return True
         if service.served < self.max_requests:
@@ -183,15 +183,15 @@ class SpeechWorker(UvicornWorker):  # type: ignore[misc]  # has no types
             sys.exit(1)
 
     def _starts_with_the_server(self, service: Service) -> bool:
-        """One of the first workers, in its start: what stops it would stop the others too."""
+        """One of the first workers, still starting: what stops it would stop the others too."""
         return not service.was_ready and int(self.age) <= int(self.cfg.workers)
 
     async def _watch_certificate(self) -> None:
-        """Take a renewed certificate without a restart, which would end every stream."""
+        """Load a renewed certificate. A restart would end every stream."""
         if not self.cfg.is_ssl:
             return
         await asyncio.sleep(HEARTBEAT_S)
-        context = self.config.ssl  # made when uvicorn began to serve
+        context = self.config.ssl  # created when uvicorn began to serve
         assert context is not None
         files = CertificateFiles(context, Path(self.config.ssl_certfile), Path(self.config.ssl_keyfile))
         while True:
@@ -199,7 +199,7 @@ class SpeechWorker(UvicornWorker):  # type: ignore[misc]  # has no types
             files.refresh()
 
     async def _beat(self) -> None:
-        # On the event loop on purpose: a loop that hangs must not look alive.
+        # On the event loop on purpose: if the loop hangs, Gunicorn must notice.
         while True:
             self.notify()
             await asyncio.sleep(HEARTBEAT_S)
