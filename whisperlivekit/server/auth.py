@@ -108,8 +108,8 @@ class Guard:
     ) -> str | None:
         """Returns the subprotocol to answer with, if one was offered for the key.
 
-        A key comes as ``Authorization: Bearer KEY``, as ``?token=KEY``, or as the second subprotocol after "token". In a
-        subprotocol, characters that are not allowed there are percent-encoded.
+        A key comes as ``Authorization: Bearer KEY``, as ``?token=KEY``, or as the second subprotocol after "token".
+        In a subprotocol, characters that are not allowed there are percent-encoded.
 
         Raises:
             Unauthorized: a key is required, and none or a wrong one was presented.
