@@ -68,6 +68,8 @@ class ScriptedServer:
         self.key = ""
         """Required of every WebSocket, as subprotocol after "token", and of a GET of its address. Empty: none."""
         self._started = threading.Event()
+        self._transports: list[asyncio.WriteTransport] = []
+        """Of all connections, from their first byte on."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stopping: asyncio.Event
@@ -88,7 +90,29 @@ class ScriptedServer:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._serve())
+        self._loop.run_until_complete(self._abandon())
         self._loop.close()
+
+    async def _abandon(self) -> None:
+        """End what is left: a browser opens connections ahead of use, which may be in their handshake now."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)  # a transport closes its socket in the next turn of the loop
+
+    def _connection_class(self) -> type[ServerConnection]:
+        transports = self._transports
+
+        class Connection(ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                assert isinstance(transport, asyncio.WriteTransport)
+                transports.append(transport)
+                super().connection_made(transport)
+
+        return Connection
 
     async def _serve(self) -> None:
         self._stopping = asyncio.Event()
@@ -101,6 +125,7 @@ class ScriptedServer:
             select_subprotocol=lambda _, offered: next(iter(offered), None),
             compression=None,
             close_timeout=0.2,
+            create_connection=self._connection_class(),
         ) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             self._started.set()
