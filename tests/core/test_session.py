@@ -33,7 +33,7 @@ from whisperlivekit.core.gate import POST_ROLL_S, PRE_ROLL_S
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.session import MAX_ATTEMPTS, Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
-from whisperlivekit.core.utterance import UNHEARD_S
+from whisperlivekit.core.utterance import MAX_HELD_S, UNHEARD_S
 
 PRE_ROLL, POST_ROLL = to_samples(PRE_ROLL_S), to_samples(POST_ROLL_S)
 CHUNK = 1_600
@@ -51,6 +51,10 @@ chunk_sizes = st.lists(
     st.one_of(st.integers(1, 700), st.integers(700, 20_000), st.just(10**7)), min_size=1, max_size=40
 )
 """The last size is repeated, so it must not be tiny: see ``chunked``."""
+
+
+starts = st.sampled_from([Start(), Start(commit="utterance")])
+BY_UTTERANCE = Start(commit="utterance")
 
 
 def chunked(sizes: list[int]) -> list[int]:
@@ -150,15 +154,17 @@ def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
 # ---- any chunks, any load
 
 
-@given(streams, chunk_sizes, st.integers(0, 30), st.lists(st.floats(0, 1), max_size=3))
-def test_chunks_and_load_change_nothing(stream: Stream, sizes: list[int], delay: int, shares: list[float]) -> None:
+@given(streams, chunk_sizes, st.integers(0, 30), st.lists(st.floats(0, 1), max_size=3), starts)
+def test_chunks_and_load_change_nothing(
+    stream: Stream, sizes: list[int], delay: int, shares: list[float], start: Start
+) -> None:
     """Whole, window by window or in random chunks, with fast or slow decodes: the same starts, stops, utterances,
     words, flushes and totals.
     """
     flushes = [round(share * stream.length) for share in shares]
-    whole = Drive(stream, stream.decode, HALL).run([stream.length + 1], flushes)
-    windows = Drive(stream, stream.decode, HALL).run([WINDOW], flushes)
-    random_chunks = Drive(stream, stream.decode, HALL, delay=delay).run(chunked(sizes), flushes)
+    whole = Drive(stream, stream.decode, HALL, start).run([stream.length + 1], flushes)
+    windows = Drive(stream, stream.decode, HALL, start).run([WINDOW], flushes)
+    random_chunks = Drive(stream, stream.decode, HALL, start, delay).run(chunked(sizes), flushes)
     for drive in (whole, windows, random_chunks):
         check(drive)
     assert whole.outline == windows.outline
@@ -174,10 +180,10 @@ def test_a_flush_may_cut_a_window_in_which_speech_begins() -> None:
     assert drive.words == stream.words
 
 
-@given(streams, chunk_sizes, st.integers(0, 30))
-def test_every_word_is_committed_once(stream: Stream, sizes: list[int], delay: int) -> None:
+@given(streams, chunk_sizes, st.integers(0, 30), starts)
+def test_every_word_is_committed_once(stream: Stream, sizes: list[int], delay: int, start: Start) -> None:
     """The transcript of a stream without faults is what was said."""
-    drive = Drive(stream, stream.decode, HALL, delay=delay).run(chunked(sizes))
+    drive = Drive(stream, stream.decode, HALL, start, delay).run(chunked(sizes))
     assert drive.words == stream.words
     check(drive)
 
@@ -401,16 +407,23 @@ def test_utterances_never_overlap() -> None:
     check(drive)
 
 
-@given(streams, chunk_sizes, st.integers(0, 3), st.randoms(use_true_random=False), st.floats(0.1, 0.9))
+@given(
+    stream=streams,
+    sizes=chunk_sizes,
+    delay=st.integers(0, 3),
+    chance=st.randoms(use_true_random=False),
+    rate=st.floats(0.1, 0.9),
+    start=starts,
+)
 def test_failures_lose_only_what_a_gap_names(
-    stream: Stream, sizes: list[int], delay: int, chance: random.Random, rate: float
+    *, stream: Stream, sizes: list[int], delay: int, chance: random.Random, rate: float, start: Start
 ) -> None:
     """Whichever decodes fail, the stream ends, and every word outside gaps is committed exactly once."""
 
     def decode(request: DecodeRequest) -> Hypothesis | None:
         return None if chance.random() < rate else stream.decode(request)
 
-    drive = Drive(stream, decode, HALL, delay=delay).run(chunked(sizes))
+    drive = Drive(stream, decode, HALL, start, delay).run(chunked(sizes))
     check(drive)
     lost = [word for word in stream.words if any(word.start < high and low < word.end for low, high in drive.gaps)]
     assert drive.words == [word for word in stream.words if word not in lost]
@@ -485,15 +498,98 @@ def garbage(draw: st.DrawFn) -> Decoder:
 
 @hypothesis_settings(max_examples=200)
 @given(
-    streams, chunk_sizes, garbage(), st.integers(0, 4), st.tuples(st.sampled_from([1.0, 3.0, 15.0]), st.floats(0, 1))
+    stream=streams,
+    sizes=chunk_sizes,
+    decode=garbage(),
+    delay=st.integers(0, 4),
+    window_s=st.sampled_from([1.0, 3.0, 15.0]),
+    flush=st.floats(0, 1),
+    start=starts,
 )
 def test_no_decoder_breaks_a_promise(
-    stream: Stream, sizes: list[int], decode: Decoder, delay: int, extremes: tuple[float, float]
+    *, stream: Stream, sizes: list[int], decode: Decoder, delay: int, window_s: float, flush: float, start: Start
 ) -> None:
     """Whatever a decoder answers, every promise holds, also with windows much shorter than the utterances."""
-    window_s, flush = extremes
     config = SessionConfig(max_window_s=window_s)
-    check(Drive(stream, decode, config, delay=delay).run(chunked(sizes), [round(flush * stream.length)]))
+    check(Drive(stream, decode, config, start, delay).run(chunked(sizes), [round(flush * stream.length)]))
+
+
+# ---- commit by utterance
+
+
+def test_by_utterance_the_words_come_once_when_it_has_ended() -> None:
+    """Until then they are partial. The decode in the pause decides on all of them, and the end only confirms it."""
+    drive = Drive(TWO, TWO.decode, start=BY_UTTERANCE).run([CHUNK])
+    told = [event for event in drive.events if isinstance(event, Committed | UtteranceEnded)]
+    assert [type(event) for event in told] == [Committed, UtteranceEnded] * 2
+    assert drive.words == TWO.words
+    for utterance, (start, end) in enumerate(drive.utterances):
+        last = [request for request in drive.requests if start <= request.start < end][-1]
+        assert (last.start, last.final, last.prefix) == (start, True, "")
+        assert bool(last.context_text) == bool(utterance), "the last decode hears the end of the utterance before"
+        assert start + len(last.samples) < end + CHUNK, "the last decode waited for the end"
+    check(drive)
+
+
+def test_by_utterance_a_partial_is_all_of_the_utterance() -> None:
+    """Also when its window has moved on: no word that was shown disappears because it is older than a window."""
+    stream = seconds(0.5, 40, 1)
+    drive = Drive(stream, stream.decode, start=BY_UTTERANCE).run([CHUNK])
+    assert max(len(request.samples) for request in drive.requests) <= to_samples(15)
+    texts = [event.text for event in drive.events if isinstance(event, Partial)]
+    said = "".join(word.text for word in stream.words)
+    assert all(said.startswith(text) for text in texts)
+    assert texts == sorted(texts, key=len)
+    assert [event.text for event in only(drive, Committed) if isinstance(event, Committed)] == [said]
+    check(drive)
+
+
+def test_by_utterance_a_very_long_one_is_committed_in_parts() -> None:
+    """A client keeps the audio of words that it was not told, so there is a limit. The partial after a part has the
+    rest.
+    """
+    stream = seconds(0.5, 150, 1)
+    drive = Drive(stream, stream.decode, start=BY_UTTERANCE).run([CHUNK])
+    parts = only(drive, Committed)
+    assert len(parts) == 3
+    assert max(drive.held) < to_samples(MAX_HELD_S + 17)
+    for part in parts[:-1]:
+        after = drive.events[drive.events.index(part) + 1]
+        assert isinstance(part, Committed)
+        assert isinstance(after, Partial)
+        assert after.start >= part.words[-1].end
+    assert drive.words == stream.words
+    check(drive)
+
+
+def test_by_utterance_noise_after_words_keeps_no_more_audio() -> None:
+    """The limit counts audio, not words."""
+    stream = seconds(0.5, 150, 1)
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        return stream.decode(request) if request.start < to_samples(10) else Hypothesis(request.id, ())
+
+    drive = Drive(stream, decode, start=BY_UTTERANCE).run([CHUNK])
+    assert max(drive.held) < to_samples(MAX_HELD_S + 17)
+    assert drive.words
+    check(drive)
+
+
+def test_by_utterance_words_before_a_gap_come_before_it() -> None:
+    """A client that has seen the gap has the words before it too."""
+    stream = seconds(0.5, 40, 1)
+    lost = to_samples(25)
+
+    def decode(request: DecodeRequest) -> Hypothesis | None:
+        end = request.start + len(request.samples)
+        return None if request.start < lost < end and len(request.samples) == to_samples(15) else stream.decode(request)
+
+    drive = Drive(stream, decode, start=BY_UTTERANCE).run([CHUNK])
+    kinds = [type(event) for event in drive.events if isinstance(event, Committed | Gap)]
+    assert kinds == [Committed, Gap, Committed]
+    ((start, end),) = drive.gaps
+    assert drive.words == [word for word in stream.words if word.end <= start or word.start >= end]
+    check(drive)
 
 
 # ---- context: the end of the previous utterance
@@ -690,19 +786,25 @@ def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 
     had.events = first.events[:seen]
     position = had.kept_from
     words = tuple(word for word in had.words if word.end > position)
-    start = Start(resume=Resume("before", position, words))
+    start = replace(first.start, resume=Resume("before", position, words))
     second = Drive(first.stream, first.stream.decode, config, start, delay=delay)
     return second, had.words
 
 
 @hypothesis_settings(max_examples=200)
-@given(streams, st.tuples(chunk_sizes, chunk_sizes), st.floats(0, 1), st.integers(0, 3), st.booleans())
+@given(
+    stream=streams,
+    sizes=st.tuples(chunk_sizes, chunk_sizes),
+    share=st.floats(0, 1),
+    delay=st.integers(0, 3),
+    config=st.sampled_from([HALL, SessionConfig()]),
+    start=starts,
+)
 def test_resume_loses_nothing_and_says_nothing_twice(
-    stream: Stream, sizes: tuple[list[int], list[int]], share: float, delay: int, hall: bool
+    *, stream: Stream, sizes: tuple[list[int], list[int]], share: float, delay: int, config: SessionConfig, start: Start
 ) -> None:
     """Wherever the connection broke: the words that the client had and those that it gets are the transcript."""
-    config = HALL if hall else SessionConfig()
-    first = Drive(stream, stream.decode, config).run(chunked(sizes[0]))
+    first = Drive(stream, stream.decode, config, start).run(chunked(sizes[0]))
     second, had = resumed(first, round(share * (len(first.events) - 1)), config, delay)
     second.run(chunked(sizes[1]))
     check(second)

@@ -275,7 +275,7 @@ def test_a_decoder_that_stops_early_is_asked_for_the_rest() -> None:
     subject = utterance()
     end = START + 20 * WORD
     subject.receive_end(end, end)
-    assert answer(subject, 10**9, *words(4)) == [words(4)]
+    assert answer(subject, 10**9, *words(4)) == [words(4), Partial("", START + 4 * WORD, START + 4 * WORD)]
     assert phase(subject) is Phase.ENDED
     rest = request(subject, 10**9)
     assert (rest.start, rest.prefix, rest.context_text) == (START + 4 * WORD, "", "")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from whisperlivekit.core.commands import Resume, Start
 from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, UtteranceEnded
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.observe.metrics import Metrics
@@ -20,7 +21,7 @@ def word(end_s: float) -> Word:
 
 
 def accounted(
-    *events: tuple[Event, int], realtime: bool = True, received: int = 0, resumed_at: int | None = None
+    *events: tuple[Event, int], realtime: bool = True, received: int = 0, start: Start | None = None
 ) -> tuple[dict[str, float], Ticket]:
     """The metrics of one stream that had these events, each with the end of the audio received by then."""
     metrics = Metrics()
@@ -28,8 +29,8 @@ def accounted(
 
     async def run() -> None:
         account = StreamAccount(metrics, ticket, "native")
-        if resumed_at is not None:
-            account.resume(resumed_at)
+        if start is not None:
+            account.begin(start)
         account.receive_audio(received)
         for event, end in events:
             account.observe(event, end)
@@ -65,18 +66,31 @@ def test_latencies_of_real_time_audio_are_counted() -> None:
         (Partial("да", 0, int(0.5 * SECOND)), SECOND),
         (Partial("да", 0, int(0.5 * SECOND)), 2 * SECOND),
         (Committed((word(0.5),), 0), SECOND),
-        (Progress(2 * SECOND, SECOND, 0), 2 * SECOND),
+        (Progress(2 * SECOND, SECOND, 2 * SECOND, 0), 2 * SECOND),
     )
     assert told["partial_latency_seconds_count"] == told["commit_latency_seconds_count"] == 1
     assert told["partial_latency_seconds_sum"] == told["commit_latency_seconds_sum"] == pytest.approx(0.5)
     assert told["lag_seconds_sum"] == ticket.lag_s == 1.0
 
 
+def test_a_stream_that_commits_by_utterance_is_not_late_while_its_words_wait() -> None:
+    """Its words are held on purpose: what counts is how far the decodes are, and when the last word comes."""
+    end = 2 * SECOND
+    told, ticket = accounted(
+        (Progress(end, 0, int(1.5 * SECOND), 0), end),
+        (Committed((word(0.5), word(1.75)), end), end),
+        start=Start(commit="utterance"),
+    )
+    assert told["lag_seconds_sum"] == ticket.lag_s == 0.5
+    assert told["commit_latency_seconds_count"] == 1
+    assert told["commit_latency_seconds_sum"] == 0.25
+
+
 @pytest.mark.parametrize(("realtime", "end_s"), [(False, 1), (True, 60)])
 def test_latencies_of_audio_that_is_sent_at_once_are_not(realtime: bool, end_s: int) -> None:
     """A file, or a stream that is far ahead of the clock, is late by nature."""
     end = end_s * SECOND
-    told, ticket = accounted((Committed((word(0.5),), 0), end), (Progress(end, 0, 0), end), realtime=realtime)
+    told, ticket = accounted((Committed((word(0.5),), 0), end), (Progress(end, 0, 0, 0), end), realtime=realtime)
     assert told["commit_latency_seconds_count"] == told["lag_seconds_count"] == ticket.lag_s == 0
     assert told["words_total"] == 1
 
@@ -84,7 +98,7 @@ def test_latencies_of_audio_that_is_sent_at_once_are_not(realtime: bool, end_s: 
 def test_a_resumed_stream_is_not_ahead_of_the_clock() -> None:
     """Its clock begins where the earlier connection's ended."""
     end = 61 * SECOND
-    told, _ = accounted((Committed((word(60.5),), 0), end), resumed_at=60 * SECOND)
+    told, _ = accounted((Committed((word(60.5),), 0), end), start=Start(resume=Resume(None, 60 * SECOND)))
     assert told["sessions_resumed_total"] == told["commit_latency_seconds_count"] == 1
 
 

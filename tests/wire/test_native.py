@@ -111,9 +111,10 @@ def test_a_start_with_all_options() -> None:
         prompt="Склад",
         hotwords=["Максим", "два слова"],
         resume={"session": SESSION, "position": 123_456, "words": [word]},
+        commit="utterance",
     )
     resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),))
-    assert command == Start("auto", "Склад", ("Максим", "два слова"), resume)
+    assert command == Start("auto", "Склад", ("Максим", "два слова"), resume, "utterance")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,7 @@ def test_a_start_with_all_options() -> None:
             UnsupportedFormat,
             "start.sample_rate is 200, expected a whole number from 8000 to 192000",
         ),
+        ({"commit": "word"}, BadMessage, 'start.commit is "word", expected "words" or "utterance"'),
         ({"sample_rate": "16000"}, BadMessage, 'start.sample_rate is "16000", expected a whole number'),
         ({"sample_rate": True}, BadMessage, "start.sample_rate is true"),
         ({"channels": 6}, UnsupportedFormat, "start.channels is 6, expected 1 or 2"),

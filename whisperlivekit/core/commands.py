@@ -1,6 +1,7 @@
 """What a client asks of a session. Wire adapters make commands from a client's messages."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ class Start:
     """None for the server's default."""
     hotwords: tuple[str, ...] = ()
     resume: Resume | None = None
+    commit: Literal["words", "utterance"] = "words"
+    """When words are told as committed: as soon as they are certain, or all at once when their utterance has ended."""
     realtime: bool = True
     """False: a file. Its decodes wait until no real-time stream needs the model."""
 

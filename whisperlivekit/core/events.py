@@ -93,6 +93,8 @@ class Progress:
     received: int
     settled: int
     """Everything before this sample is committed, silent or part of a gap."""
+    heard: int
+    """Everything before this sample is silent, or was decoded at least once."""
     kept_from: int
 
 

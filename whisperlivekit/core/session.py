@@ -90,6 +90,7 @@ class Session:
             longest=to_samples(config.max_window_s),
             window_words=config.window_words,
             prefix_words=config.prefix_words,
+            by_utterance=start.commit == "utterance",
         )
         self._policy = CommitPolicy(config.frame_threshold)
         self._language = _language(start.language, config.language)
@@ -157,6 +158,7 @@ class Session:
             self._language = hypothesis.language
         outputs = self._utterances[0].receive_hypothesis(request, hypothesis, self._committed_to)
         if outputs is not None:
+            self._advance(self._utterances[0].kept_from)
             self._tell(outputs)
             self._settle()
 
@@ -273,13 +275,16 @@ class Session:
         """Finish what can be finished: complete utterances, flushes, the stream. Then report the progress."""
         while self._utterances and self._utterances[0].complete:
             self._finish(self._utterances.popleft())
-        self._advance(self._utterances[0].window_start if self._utterances else self._gate.kept_from)
+        self._advance(self._utterances[0].kept_from if self._utterances else self._gate.kept_from)
         while self._flushes and not (self._utterances and self._utterances[0].start < self._flushes[0]):
             self._events.append(Flushed(self._flushes.popleft(), self._kept_from))
         if self.received - self._progress_at >= SAMPLE_RATE:
             self._progress_at = self.received
-            settled = self._utterances[0].settled_to if self._utterances else self.received
-            self._events.append(Progress(self.received, settled, self._kept_from))
+            settled = heard = self.received
+            if self._utterances:
+                head = self._utterances[0]
+                settled, heard = head.settled_to, min(heard, max(head.window_start, head.decoded_to))
+            self._events.append(Progress(self.received, settled, heard, self._kept_from))
         if self._stopped and not self._utterances and not self.finished:
             self.finished = True
             length = self.received - self._origin

@@ -9,6 +9,9 @@ The rules:
 - When more than ``window_words`` words of the window are committed, the window moves forward and keeps the last
   ``prefix_words`` of them. A window that is full moves on even if nothing in it was certain.
 - An utterance is complete when it has ended and a hypothesis has covered all of its speech.
+- A stream commits by words or by utterance. By utterance, nothing is committed until the utterance is complete, so that
+  its last decode decides on every word. Only a window that is full commits the words that it leaves behind. They are
+  held, as part of the partial, until the utterance is complete; after ``MAX_HELD_S`` they are told at once.
 
 ``Phase`` holds how far it is. Columns are the inputs (``PhaseInput``), "-" is illegal and raises ``IllegalTransition``:
 
@@ -57,6 +60,10 @@ ADVANCE = to_samples(0.2)
 such move costs a decode."""
 
 MILLISECOND = to_samples(0.001)
+
+MAX_HELD_S = 60.0
+"""Audio whose words are held: it bounds what a client that commits by utterance keeps, and sends again after an outage.
+Not tuned: four of the longest windows."""
 
 
 class Phase(Enum):
@@ -179,6 +186,8 @@ class WindowRules:
     """Committed words of a window above which it moves forward."""
     prefix_words: int
     """Committed words that a window keeps when it moves forward."""
+    by_utterance: bool = False
+    """Tell the words of an utterance when it is complete, all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +212,7 @@ class Window:
 
 
 Output = tuple[Word, ...] | Partial
-"""Words that are committed, never empty, or the tail that is left."""
+"""Words that are committed, never empty, or the words after them."""
 
 
 class Utterance:
@@ -233,6 +242,10 @@ class Utterance:
         """The committed words of the window."""
         self.tail: tuple[Word, ...] = ()
         """The words of the last hypothesis that are not committed."""
+        self._held: list[Word] = []
+        """Committed words that the client was not told yet."""
+        self._held_from = start
+        """Beginning of the window in which the first of them was committed."""
 
     # ---- what it is
 
@@ -258,9 +271,14 @@ class Utterance:
         return words[-1].end if words else self.start
 
     @property
+    def kept_from(self) -> int:
+        """Beginning of the audio that a client needs to continue the utterance on another connection."""
+        return self._held_from if self._held else self.window_start
+
+    @property
     def settled_to(self) -> int:
-        """Everything before this position is committed."""
-        return max(self.window_start, self.prefix[-1].end if self.prefix else 0)
+        """Everything before this position is committed and told."""
+        return self._held_from if self._held else max(self.window_start, self.prefix[-1].end if self.prefix else 0)
 
     @property
     def takes_context(self) -> bool:
@@ -305,14 +323,16 @@ class Utterance:
         if self._covers(request):
             if self._stopped_early(audio_end):
                 self._enter(PhaseInput.UNCOVERED)
-                return self._continue_after_tail()
+                self._continue_after_tail()
+                return self._tell()
             self._enter(PhaseInput.COVERED)
         else:
             self._enter(PhaseInput.UNCOVERED)
         if self.complete:
             return []
-        committed = self._commit(self._policy.committable(self.tail, audio_end))
-        return [*committed, self._partial(), *self._slide(audio_end)]
+        self._commit(self._committable(audio_end))
+        self._slide(audio_end)
+        return self._tell()
 
     def receive_failure(self, request: DecodeRequest) -> bool:
         """The decode failed. True: new audio follows, and the next decode takes this audio too. False: the same audio
@@ -331,18 +351,20 @@ class Utterance:
         lost_from = max(self.window_start, self.known_to)
         # What lies after the utterance may belong to the next one.
         lost_to = min(audio_end, self.end) if self.ended else audio_end
-        committed = self._commit(len(self.tail))
+        self._commit(len(self.tail))
         self.prefix = []
         self.context = None
         self.window_start = self.decoded_to = lost_to
         if self.ended and lost_to == self.end:
             self._enter(PhaseInput.GIVEN_UP)
-        return committed, lost_from, lost_to
+        # Held words too: the client is told of the gap now, and words before it come before it.
+        return self._release(), lost_from, lost_to
 
     def finish(self) -> list[Output]:
         """The words that are left of a complete utterance."""
         self._policy.reset()
-        return self._commit(len(self.tail))
+        self._commit(len(self.tail))
+        return self._release()
 
     # ---- windows
 
@@ -369,7 +391,7 @@ class Utterance:
             return covers_speech or end >= self.end
         return self.paused and covers_speech
 
-    def _slide(self, audio_end: int) -> list[Output]:
+    def _slide(self, audio_end: int) -> None:
         """Move the window forward when enough of it is committed, or when it is as long as a decode can be."""
         if len(self.prefix) > self._rules.window_words:
             self.prefix = self.prefix[-self._rules.prefix_words :]
@@ -380,14 +402,16 @@ class Utterance:
             self.context = None
             # A faulty client may have resumed with a word far beyond the audio.
             self.window_start = max(self.window_start, min(self.prefix[0].start, audio_end))
-        if audio_end - self.window_start < self._rules.longest:
-            return []
+        if not self._is_full(audio_end):
+            return
         # Nothing was certain for the length of a whole window: more audio will not make these words any better.
         known_to = self.known_to
-        committed = self._commit(len(self.tail))
+        self._commit(len(self.tail))
         stopped_early = self.window_start + ADVANCE <= known_to < audio_end - self._unheard
         self._move_window(known_to if stopped_early else audio_end)
-        return committed
+
+    def _is_full(self, audio_end: int) -> bool:
+        return audio_end - self.window_start >= self._rules.longest
 
     def _stopped_early(self, audio_end: int) -> bool:
         """There is speech after the last word of a hypothesis that covers all speech.
@@ -397,14 +421,13 @@ class Utterance:
         unheard = min(self.speech_end, audio_end) - self.known_to
         return bool(self.tail) and unheard > self._unheard and self.known_to - self.window_start >= ADVANCE
 
-    def _continue_after_tail(self) -> list[Output]:
+    def _continue_after_tail(self) -> None:
         """Commit the tail and decode what follows it in a window of its own."""
         known_to = self.known_to
-        committed = self._commit(len(self.tail))
+        self._commit(len(self.tail))
         self._policy.reset()
         self._move_window(known_to)
         self.decoded_to = self.window_start
-        return committed
 
     def _move_window(self, to: int) -> None:
         """Forward, without anything that was heard before."""
@@ -419,15 +442,28 @@ class Utterance:
         context = self.context.text.split() if self.context else []
         return [normalize(text) for text in (*context, *(word.text for word in self.prefix))]
 
-    def _commit(self, count: int) -> list[Output]:
+    def _committable(self, audio_end: int) -> int:
+        if self._rules.by_utterance and not self._is_full(audio_end):
+            return 0
+        return self._policy.committable(self.tail, audio_end)
+
+    def _commit(self, count: int) -> None:
         words, self.tail = self.tail[:count], self.tail[count:]
         self.prefix.extend(words)
-        return [words] if words else []
+        if not self._held:
+            self._held_from = self.window_start
+        self._held.extend(words)
 
-    def _partial(self) -> Partial:
-        start = self.tail[0].start if self.tail else self.decoded_to
-        end = self.tail[-1].end if self.tail else self.decoded_to
-        return Partial("".join(word.text for word in self.tail), start, end)
+    def _tell(self) -> list[Output]:
+        overdue = self.window_start - self._held_from >= to_samples(MAX_HELD_S)
+        released = self._release() if overdue or not self._rules.by_utterance else []
+        words = [*self._held, *self.tail]
+        start, end = (words[0].start, words[-1].end) if words else (self.decoded_to, self.decoded_to)
+        return [*released, Partial("".join(word.text for word in words), start, end)]
+
+    def _release(self) -> list[Output]:
+        words, self._held = tuple(self._held), []
+        return [words] if words else []
 
     def _decode_unaided(self, request: DecodeRequest, *, invented: bool) -> bool:
         """Whether to decode the same audio once more without context and prefix, after a hypothesis without words.

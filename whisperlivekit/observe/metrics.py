@@ -123,13 +123,14 @@ class Metrics:
         )
         self.lag = Histogram(
             "whisperlivekit_lag_seconds",
-            "How far committed text is behind the audio during speech, once a second of real-time audio.",
+            "How far committed text is behind the audio during speech, once a second of real-time audio; by utterance, "
+            "how far decoded text is.",
             buckets=LAG_BUCKETS_S,
             registry=registry,
         )
         self.commit_latency = Histogram(
             "whisperlivekit_commit_latency_seconds",
-            "From the end of a word to its commit, in real-time audio.",
+            "From the end of a word to its commit, in real-time audio; by utterance, of its last word.",
             buckets=LAG_BUCKETS_S,
             registry=registry,
         )

@@ -5,6 +5,7 @@ import logging
 
 from prometheus_client import Histogram
 
+from whisperlivekit.core.commands import Start
 from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, UtteranceEnded
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.observe.metrics import Metrics
@@ -26,13 +27,16 @@ class StreamAccount:
         self._loop = asyncio.get_running_loop()
         self._opened_s = self._loop.time()
         self._origin = 0
+        self._by_utterance = False
         self._received = self._words = self._gaps = self._shown_to = 0
         metrics.opened.labels(protocol).inc()
 
-    def resume(self, position: int) -> None:
-        """The stream continues one of an earlier connection at this position."""
-        self._origin = position
-        self._metrics.resumed.inc()
+    def begin(self, start: Start) -> None:
+        """The client has asked for this; without it, an account has the defaults."""
+        self._by_utterance = start.commit == "utterance"
+        if start.resume is not None:
+            self._origin = start.resume.position
+            self._metrics.resumed.inc()
 
     def receive_audio(self, samples: int) -> None:
         """So many samples were received."""
@@ -45,7 +49,8 @@ class StreamAccount:
             case Committed(words):
                 self._words += len(words)
                 self._metrics.words.inc(len(words))
-                for word in words:
+                # By utterance, all words but the last wait on purpose.
+                for word in words[-1:] if self._by_utterance else words:
                     self._observe_latency(self._metrics.commit_latency, received - word.end, received)
             case Partial(text, _, end) if text and end > self._shown_to:
                 self._shown_to = end
@@ -56,8 +61,8 @@ class StreamAccount:
                 self._gaps += end - start
                 self._metrics.gap.labels(reason).inc((end - start) / SAMPLE_RATE)
                 log.warning("gap", extra={"start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE, "reason": reason})
-            case Progress(end, settled):
-                self._observe_lag(end, settled)
+            case Progress(end, settled, heard):
+                self._observe_lag(end, heard if self._by_utterance else settled)
             case _:
                 pass
 

@@ -116,6 +116,7 @@ class Connection:
 
     async def _serve(self) -> None:
         start, rest = await self._receive_start()
+        self._account.begin(start)
         resumed = self._resume(start)
         self._runner = self._service.start_session(start)
         language = start.language or self._service.session_config.language
@@ -148,7 +149,6 @@ class Connection:
         """Continue the stream of an earlier connection under its id. Returns what the log says of it."""
         if start.resume is None:
             return {}
-        self._account.resume(start.resume.position)
         found: dict[str, object] = {"resumed_at": start.resume.position}
         if start.resume.session is not None:
             # The lost connection may still be open and log under the same id: this tells the two apart.

@@ -100,6 +100,7 @@ class _StartMessage(_ClientMessage):
     language: str | None = Field(default=None, description='a Whisper language code such as "ru", or "auto"')
     prompt: str | None = Field(default=None, max_length=1000, description="text of up to 1000 characters")
     hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
+    commit: Literal["words", "utterance"] = Field(default="words", description='"words" or "utterance"')
     resume: _ResumeMessage | None = Field(default=None, description="an object: see Resume in the protocol")
 
 
@@ -171,7 +172,7 @@ class NativeAdapter:
             self._decoder = PcmDecoder(message.encoding, message.sample_rate, message.channels)
             self._stage = _Stage.STREAMING
             resume = message.resume.resume() if message.resume else None
-            return [Start(language, message.prompt, tuple(message.hotwords), resume)]
+            return [Start(language, message.prompt, tuple(message.hotwords), resume, message.commit)]
         if self._stage is _Stage.AWAITING_START:
             raise BadMessage(
                 f'found {message.type} before the start, expected {{"type": "start", ...}} as first message'
@@ -230,7 +231,7 @@ def _fields(event: Event) -> dict[str, Any]:
             return {"type": "flushed", "at": to_seconds(at), "kept_from": kept_from}
         case Gap(start, end, reason, kept_from):
             return {"type": "gap"} | _span(start, end) | {"reason": reason, "kept_from": kept_from}
-        case Progress(received, settled, kept_from):
+        case Progress(received, settled, _, kept_from):
             return {
                 "type": "progress",
                 "received_s": to_seconds(received),
