@@ -45,6 +45,8 @@ class DecodeRequest:
     """The utterance pauses or ends with ``samples``: its words will be committed, so accuracy comes before speed."""
     realtime: bool = True
     """Somebody is speaking and waits for the text. False: a file, which can wait."""
+    beams: int | None = None
+    """Beam width; None: the recognizer's own width for a decode that is ``final``, or is not."""
 
 
 @dataclass(frozen=True, slots=True)
