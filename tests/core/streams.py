@@ -4,13 +4,12 @@ A stream is known exactly: where speech is, and which words lie in it. The value
 that every decode request can be checked to hold the audio that it names.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from whisperlivekit.core.commands import Start
+from whisperlivekit.core.commands import Resume, Start
 from whisperlivekit.core.events import (
     Committed,
     Done,
@@ -18,6 +17,7 @@ from whisperlivekit.core.events import (
     Flushed,
     Gap,
     Progress,
+    Refined,
     SpeechStarted,
     SpeechStopped,
     UtteranceEnded,
@@ -80,6 +80,54 @@ class Stream:
         assert [word.text.strip() for word in heard[: len(prefix)]] == prefix, "the prefix is not the text of its audio"
         return Hypothesis(request.id, tuple(heard[len(prefix) :]), language="ru")
 
+    def refine(self, request: DecodeRequest) -> Hypothesis:
+        """A perfect decoder of joined audio: the words whose middle it holds, marked as ``refined``."""
+        words = []
+        for word in self.words:
+            # The value of a sample is its position, so the audio tells which part of the stream it is.
+            middle = (word.start + word.end) // 2
+            index = int(np.searchsorted(request.samples, middle))
+            if index < len(request.samples) and request.samples[index] == middle:
+                at = request.start + index - WORD // 2
+                words.append(replace(refined(word), start=at, end=at + WORD))
+        return Hypothesis(request.id, tuple(words), language="ru")
+
+
+def refined(word: Word) -> Word:
+    """The word as ``Stream.refine`` writes it: one can see that it was refined."""
+    return replace(word, text=f"{word.text}!")
+
+
+@dataclass
+class Client:
+    """What a client that follows docs/protocol.md has of a stream, over all connections."""
+
+    words: list[Word] = field(default_factory=list)
+    refined: int = 0
+    """How many of the words were refined: the first ones."""
+    kept_from: int = 0
+    live_from: int | None = None
+
+    def receive(self, event: Event) -> None:
+        match event:
+            case Committed(words):
+                self.words += words
+            case Refined(words=words, replaces=replaces):
+                assert self.refined + replaces <= len(self.words), "more words are replaced than were committed"
+                self.words[self.refined : self.refined + replaces] = words
+                self.refined += len(words)
+        if isinstance(event, KEEPING):
+            self.kept_from, self.live_from = event.kept_from, event.live_from
+
+    def resume(self) -> Resume:
+        if self.live_from is None:
+            after = tuple(word for word in self.words if word.end > self.kept_from)
+            return Resume("before", self.kept_from, after)
+        unrefined = self.words[self.refined :]
+        before = sum(word.end <= self.live_from for word in unrefined)
+        words, earlier = tuple(unrefined[before:]), tuple(unrefined[:before])
+        return Resume("before", self.kept_from, words, self.live_from, earlier)
+
 
 @dataclass
 class Drive:
@@ -91,18 +139,24 @@ class Drive:
     start: Start = field(default_factory=Start)
     delay: int = 0
     """How many steps (chunks and commands) a decode takes."""
+    refine: Decoder | None = None
+    """Decodes paragraphs; None: perfectly."""
+    refine_delay: int = 0
 
     def __post_init__(self) -> None:
         self.session = Session(self.config, self.start)
         self.origin = self.start.resume.position if self.start.resume else 0
         self.events: list[Event] = []
         self.requests: list[DecodeRequest] = []
+        self.refining: list[DecodeRequest] = []
+        """The requests for paragraphs."""
         self.heard: list[Span] = []
         """The audio of the decodes that succeeded."""
         self.held: list[int] = []
         """Samples held after each step."""
         self._judged = self.origin
-        self._answers: deque[tuple[int, DecodeRequest]] = deque()
+        self._answers: list[tuple[int, DecodeRequest]] = []
+        """The decodes in flight, and the step at which each ends."""
         self._step = 0
 
     # ---- inputs
@@ -148,25 +202,30 @@ class Drive:
         """Deliver the answers that are due, and start the decode that is due."""
         self._step += 1
         self._collect()
-        while self._answers and self._answers[0][0] <= self._step:
-            self._answer(self._answers.popleft()[1])
+        while due := [answer for answer in self._answers if answer[0] <= self._step]:
+            self._answers.remove(due[0])
+            self._answer(due[0][1])
             self._collect()
         self.held.append(self.session._timeline.end - self.session._timeline.start)
 
     def _collect(self) -> None:
         self.events += self.session.events()
-        request = self.session.next_decode()
-        if request is not None:
-            self._check_request(request)
-            self.requests.append(request)
-            self._answers.append((self._step + self.delay, request))
-        assert len(self._answers) <= 1, "more than one decode in flight"
-        assert self.session.next_decode() is None, "a second decode while the first is in flight"
+        while (request := self.session.next_decode()) is not None:
+            if request.realtime:
+                self._check_request(request)
+            (self.requests if request.realtime else self.refining).append(request)
+            self._answers.append((self._step + (self.delay if request.realtime else self.refine_delay), request))
+        realtime = [request.realtime for _, request in self._answers]
+        assert realtime.count(True) <= 1, "more than one live decode in flight"
+        assert realtime.count(False) <= 1, "more than one paragraph in flight"
 
     def _answer(self, request: DecodeRequest) -> None:
-        hypothesis = self.decode(request)
+        decode = self.decode if request.realtime else self.refine or self.stream.refine
+        hypothesis = decode(request)
         if hypothesis is None:
             self.session.receive_failure(request.id)
+        elif not request.realtime:
+            self.session.receive_hypothesis(hypothesis)
         else:
             self.heard.append((request.start, request.start + len(request.samples)))
             self.session.receive_hypothesis(hypothesis)
@@ -182,6 +241,12 @@ class Drive:
             np.testing.assert_array_equal(context, np.arange(context[0], context[-1] + 1, dtype=np.float32))
 
     # ---- outputs
+
+    @property
+    def known(self) -> tuple[Word, ...]:
+        """The words that the client brought and that are not refined."""
+        resume = self.start.resume
+        return (*resume.unrefined, *resume.words) if resume else ()
 
     @property
     def kept_from(self) -> int:
@@ -217,7 +282,7 @@ class Drive:
         ]
 
 
-KEEPING = Committed | UtteranceEnded | Flushed | Gap | Progress
+KEEPING = Committed | Refined | UtteranceEnded | Flushed | Gap | Progress
 
 
 def check(drive: Drive) -> None:
@@ -232,6 +297,19 @@ def check(drive: Drive) -> None:
     assert kept == sorted(kept), "kept_from fell"
     assert all(drive.origin <= position <= received for position in kept)
 
+    client = Client(list(drive.known))
+    for event in events:
+        client.receive(event)
+    if drive.start.refine:
+        assert client.refined == len(client.words), "words were not refined"
+        live = [event.live_from or 0 for event in events if isinstance(event, KEEPING)]
+        assert live == sorted(live), "live_from fell"
+        assert all(position <= begin for position, begin in zip(kept, live, strict=True))
+        ends = [event.end for event in events if isinstance(event, Refined)]
+        assert ends == sorted(ends), "paragraphs are out of order"
+    else:
+        assert not [event for event in events if isinstance(event, Refined)]
+
     previous = drive.origin
     for start, end in drive.utterances:
         assert previous <= start <= end <= received, "utterances overlap"
@@ -242,7 +320,9 @@ def check(drive: Drive) -> None:
     assert all(drive.origin <= word.start <= word.end <= received for word in drive.words)
 
     assert all(start < end for start, end in drive.gaps), "an empty gap"
-    spoken = _clip(drive.stream.speech, [(drive.origin, received)])
+    resume = drive.start.resume
+    live_from = max(drive.origin, resume.live_from or 0) if resume else 0
+    spoken = _clip(drive.stream.speech, [(live_from, received)])
     # A flush may cut a window in which speech begins: the detector never judges it.
     cuts = {received, *(event.at for event in events if isinstance(event, Flushed))}
     unheard = [

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.core.streams import WORD, Decoder, Drive, Stream, check
+from tests.core.streams import WORD, Client, Decoder, Drive, Stream, check, refined
 from whisperlivekit.core.commands import Resume, Start
 from whisperlivekit.core.commit import UNSURE
 from whisperlivekit.core.events import (
@@ -53,8 +53,8 @@ chunk_sizes = st.lists(
 """The last size is repeated, so it must not be tiny: see ``chunked``."""
 
 
-starts = st.sampled_from([Start(), Start(commit="utterance")])
 BY_UTTERANCE = Start(commit="utterance")
+starts = st.sampled_from([Start(), BY_UTTERANCE, Start(refine=True), Start(commit="utterance", refine=True)])
 
 
 def chunked(sizes: list[int]) -> list[int]:
@@ -780,15 +780,14 @@ def test_a_backlog_is_decoded_to_its_end() -> None:
 # ---- resume
 
 
-def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 0) -> tuple[Drive, list[Word]]:
-    """A second session for a client that received the first ``seen`` events of the first session, and its words."""
-    had = Drive(first.stream, first.decode, config)
-    had.events = first.events[:seen]
-    position = had.kept_from
-    words = tuple(word for word in had.words if word.end > position)
-    start = replace(first.start, resume=Resume("before", position, words))
+def resumed(first: Drive, seen: int, config: SessionConfig = HALL, delay: int = 0) -> tuple[Drive, Client]:
+    """A second session for a client that received the first ``seen`` events of the first session, and the client."""
+    client = Client()
+    for event in first.events[:seen]:
+        client.receive(event)
+    start = replace(first.start, resume=client.resume())
     second = Drive(first.stream, first.stream.decode, config, start, delay=delay)
-    return second, had.words
+    return second, client
 
 
 @hypothesis_settings(max_examples=200)
@@ -805,10 +804,12 @@ def test_resume_loses_nothing_and_says_nothing_twice(
 ) -> None:
     """Wherever the connection broke: the words that the client had and those that it gets are the transcript."""
     first = Drive(stream, stream.decode, config, start).run(chunked(sizes[0]))
-    second, had = resumed(first, round(share * (len(first.events) - 1)), config, delay)
+    second, client = resumed(first, round(share * (len(first.events) - 1)), config, delay)
     second.run(chunked(sizes[1]))
     check(second)
-    assert had + second.words == stream.words
+    for event in second.events:
+        client.receive(event)
+    assert client.words == ([refined(word) for word in stream.words] if start.refine else stream.words)
 
 
 def test_resume_continues_with_the_prefix() -> None:
@@ -817,13 +818,13 @@ def test_resume_continues_with_the_prefix() -> None:
     first = Drive(stream, stream.decode)
     while len(first.words) < 12:
         first.feed(first.session.received + CHUNK)
-    second, had = resumed(first, len(first.events))
-    kept = [word for word in had if word.end > first.kept_from]
+    second, client = resumed(first, len(first.events))
+    kept = [word for word in client.words if word.end > first.kept_from]
     assert kept
     second.run([CHUNK])
     assert second.requests[0].start == first.kept_from
     assert second.requests[0].prefix == "".join(word.text for word in kept)
-    assert had + second.words == stream.words
+    assert client.words + second.words == stream.words
     check(second)
 
 

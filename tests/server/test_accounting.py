@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from whisperlivekit.core.commands import Resume, Start
-from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, UtteranceEnded
+from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, Refined, UtteranceEnded
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.accounting import StreamAccount
@@ -100,6 +100,17 @@ def test_a_resumed_stream_is_not_ahead_of_the_clock() -> None:
     end = 61 * SECOND
     told, _ = accounted((Committed((word(60.5),), 0), end), start=Start(resume=Resume(None, 60 * SECOND)))
     assert told["sessions_resumed_total"] == told["commit_latency_seconds_count"] == 1
+
+
+def test_refined_paragraphs_are_counted() -> None:
+    """By outcome, with the time from their end to their text."""
+    told, _ = accounted(
+        (Refined(0, SECOND, (word(0.5),), 1, True, 0, 0), 2 * SECOND),
+        (Refined(SECOND, 2 * SECOND, (), 0, False, 0, 0), 2 * SECOND),
+    )
+    assert told["refined_paragraphs_totaldecoded"] == told["refined_paragraphs_totalgiven_up"] == 1
+    assert told["refine_latency_seconds_sum"] == 1.0
+    assert told["words_total"] == 0
 
 
 def test_a_stream_without_audio_has_no_length() -> None:

@@ -81,6 +81,23 @@ def test_a_stream_from_start_to_stop(server: Server) -> None:
     assert code == 1000
 
 
+def test_text_by_utterance_that_is_refined(server: Server) -> None:
+    """One committed message for the utterance, then its refined text before done; events say from where to resume."""
+    with server.connect() as socket:
+        socket.send('{"type":"start","commit":"utterance","refine":true}')
+        socket.send(LOUD)
+        socket.send(QUIET)
+        socket.send(STOP)
+        events, code = ended(socket)
+    text = [event for event in events if event["type"] in {"committed", "utterance_ended", "refined", "done"}]
+    assert [event["type"] for event in text] == ["committed", "utterance_ended", "refined", "done"]
+    committed, _, refined, _ = text
+    assert refined["replaces"] == len(committed["words"]) > 0
+    assert refined["text"] == committed["text"]
+    assert committed["kept_from"] <= committed["live_from"] <= refined["kept_from"]
+    assert code == 1000
+
+
 def test_two_streams_are_independent(server: Server) -> None:
     """Each has its own session, clock and words."""
     with server.connect() as first, server.connect() as second:

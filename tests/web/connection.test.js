@@ -223,6 +223,24 @@ describe("a lost connection", () => {
     assert.deepEqual([last().state, last().cause, last().session], ["live", null, "second"]);
   });
 
+  it("brings the position of the live text if the stream is refined, and passes refined text on", () => {
+    const { connection, sockets, clock, events } = open({ start: { refine: true } });
+    sockets[0].ready();
+    feed(connection, 3);
+    sockets[0].serve({ ...committed(" рас", 0.2, 0.6, 0), live_from: 9600 });
+    const word = { text: "раз", start: 0.2, end: 0.6, probability: 0.9 };
+    const refined = { type: "refined", seq: 0, text: " раз", words: [word], start: 0, end: 1, replaces: 1, kept_from: 16000, live_from: 32000 };
+    sockets[0].serve(refined);
+    assert.deepEqual(events.at(-1), refined);
+    assert.equal(connection.backlog.start, 16000);
+    sockets[0].end(1006);
+    clock.advance(500);
+    sockets[1].ready(16000);
+    const { position, live_from } = sockets[1].texts[0].resume;
+    assert.deepEqual([sockets[1].texts[0].refine, position, live_from], [true, 16000, 32000]);
+    assert.deepEqual(sockets[1].audio, [...ramp(16000, 32000)]);
+  });
+
   for (const [code, cause] of [[1006, "connection_lost"], [1012, "shutting_down"], [1013, "server_full"], [1011, "internal_error"], [1001, "connection_lost"]]) {
     it(`is tried again after close code ${code}`, () => {
       const { sockets, clock, last } = open();

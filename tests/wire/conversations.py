@@ -82,6 +82,35 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         {"type": "stop"},
         events.Done(1_600, 1_600, 1, 1, 0),
     ],
+    # The client asked for refined text; the connection is lost once, while the second paragraph waits.
+    "refined": [
+        {"type": "start", "refine": True},
+        events.Ready(SESSION, "base", "ru"),
+        AUDIO,
+        events.Committed((Word(" Мы", 3_200, 8_000, 0.9), Word(" строем", 8_000, 16_000, 0.6)), 0, 17_000),
+        events.Refined(
+            0, 17_000, (Word(" Мы", 3_200, 8_000, 0.9), Word(" строим", 8_000, 16_000, 0.9)), 2, True, 20_000, 20_000
+        ),
+        events.Committed((Word(" дом.", 24_000, 32_000, 0.9),), 20_000, 36_000),
+        events.Progress(48_000, 48_000, 48_000, 20_000, 46_000),
+    ],
+    "refined_resumed": [
+        {
+            "type": "start",
+            "refine": True,
+            "resume": {
+                "session": SESSION,
+                "position": 20_000,
+                "live_from": 46_000,
+                "words": [{"text": " дом.", "start": 1.5, "end": 2.0, "probability": 0.9}],
+            },
+        },
+        events.Ready(SESSION, "base", None, 20_000),
+        AUDIO,
+        {"type": "stop"},
+        events.Refined(20_000, 36_000, (Word(" дом.", 24_000, 32_000, 0.9),), 1, False, 46_000, 46_000),
+        events.Done(28_000, 0, 0, 0, 0),
+    ],
     "failed": [
         {"type": "start", "language": "auto", "encoding": "mulaw", "sample_rate": 8000, "prompt": "Склад, артикул"},
         events.Ready(SESSION, "base", None),

@@ -112,9 +112,10 @@ def test_a_start_with_all_options() -> None:
         hotwords=["Максим", "два слова"],
         resume={"session": SESSION, "position": 123_456, "words": [word]},
         commit="utterance",
+        refine=True,
     )
     resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),))
-    assert command == Start("auto", "Склад", ("Максим", "два слова"), resume, "utterance")
+    assert command == Start("auto", "Склад", ("Максим", "два слова"), resume, "utterance", refine=True)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_the_context_of_earlier_clients_is_ignored(context: object) -> None:
     """
     plain = {"session": SESSION, "position": 5}
     assert start(resume=plain | {"context": context}) == start(resume=plain)
-    with pytest.raises(BadMessage, match=r"expected session, position, words$"):
+    with pytest.raises(BadMessage, match=r"expected session, position, live_from, words$"):
         start(resume=plain | {"context": context, "contex": ""})
 
 
@@ -376,6 +377,17 @@ def test_words_that_end_at_the_position_are_dropped() -> None:
     command = start(resume={"session": SESSION, "position": 12_345, "words": words})
     assert command.resume is not None
     assert [word.text for word in command.resume.words] == [" два"]
+
+
+def test_words_before_live_from_are_only_refined() -> None:
+    """All words come back, because the server counts those that a refined paragraph replaces."""
+    words = [{"text": f" {number}", "start": float(number), "end": number + 0.5} for number in range(3)]
+    resume = {"session": SESSION, "position": 0, "live_from": 24_004, "words": words}
+    found = start(refine=True, resume=resume).resume
+    assert found is not None
+    assert [word.text for word in found.unrefined] == [" 0", " 1"]
+    assert [word.text for word in found.words] == [" 2"]
+    assert (found.position, found.live_from) == (0, 24_004)
 
 
 def test_an_error_quotes_the_session() -> None:

@@ -18,7 +18,11 @@ class Resume:
     position: int
     """The last ``kept_from`` that the client received: the audio that follows begins at this sample."""
     words: tuple[Word, ...] = ()
-    """The committed words that end after ``position``."""
+    """The committed words that end after ``position``, or after ``live_from``."""
+    live_from: int | None = None
+    """The last ``live_from`` that the client received: the audio before it is only refined. None: ``position``."""
+    unrefined: tuple[Word, ...] = ()
+    """The committed words before ``words`` that were not refined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Start:
     resume: Resume | None = None
     commit: Literal["words", "utterance"] = "words"
     """When words are told as committed: as soon as they are certain, or all at once when their utterance has ended."""
+    refine: bool = False
+    """Decide committed words once more, by paragraph."""
     realtime: bool = True
     """False: a file. Its decodes wait until no real-time stream needs the model."""
 

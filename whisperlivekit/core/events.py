@@ -48,11 +48,38 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Words that will never change. The previous partial is void; a new one follows if words are left after these."""
+    """Words that only ``Refined`` can replace. The previous partial is void; a new one follows if words are left after
+    these.
+    """
 
     words: tuple[Word, ...]
     kept_from: int
     """Audio before this sample will not be needed again. Never decreases in a stream."""
+    live_from: int | None = None
+    """Where the audio begins that a resumed stream decodes as live speech; earlier audio is only refined. Never
+    decreases. None: the same as ``kept_from``."""
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for word in self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """Words that replace committed ones, for a client that asked for them. Comes once for each paragraph."""
+
+    start: int
+    """Beginning of the paragraph's first utterance."""
+    end: int
+    """End of its last utterance."""
+    words: tuple[Word, ...]
+    """In place of the replaced words; the same words if they stand."""
+    replaces: int
+    """How many committed words they replace: the first ones of the stream that were not replaced before."""
+    decoded: bool
+    """False: the paragraph waited too long, and its words stand."""
+    kept_from: int
+    live_from: int | None = None
 
     @property
     def text(self) -> str:
@@ -66,6 +93,7 @@ class UtteranceEnded:
     start: int
     end: int
     kept_from: int
+    live_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,7 @@ class Flushed:
 
     at: int
     kept_from: int
+    live_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +113,7 @@ class Gap:
     end: int
     reason: str
     kept_from: int
+    live_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +126,7 @@ class Progress:
     heard: int
     """Everything before this sample is silent, or was decoded at least once."""
     kept_from: int
+    live_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +156,7 @@ Event = (
     | SpeechStopped
     | Partial
     | Committed
+    | Refined
     | UtteranceEnded
     | Flushed
     | Gap

@@ -10,6 +10,8 @@ The rules:
 - Utterances finish in order. A flush is answered when every utterance before it is finished; ``Done`` comes after the
   last one.
 - ``kept_from`` never decreases. Audio before it is dropped here, and the client may drop it too.
+- If the client asks for it, ``core/refine.py`` decides committed words once more. At most one such decode is in flight
+  beside the live one. ``kept_from`` then waits for it; ``live_from`` is where the live audio begins.
 """
 
 from collections import deque
@@ -28,14 +30,16 @@ from whisperlivekit.core.events import (
     Gap,
     Partial,
     Progress,
+    Refined,
     SpeechStarted,
     SpeechStopped,
     UtteranceEnded,
 )
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, normalize
+from whisperlivekit.core.refine import Refinement
 from whisperlivekit.core.timeline import Timeline
-from whisperlivekit.core.units import SAMPLE_RATE, to_samples
+from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
 from whisperlivekit.core.utterance import Context, Output, Utterance, WindowRules
 
 MAX_CONTEXT_S = 4.0
@@ -83,6 +87,7 @@ class Session:
     def __init__(self, config: SessionConfig, start: Start) -> None:
         resume = start.resume
         position = resume.position if resume else 0
+        live_from = max(position, resume.live_from or 0) if resume else 0
         self._config = config
         self._rules = WindowRules(
             step=to_samples(config.step_s),
@@ -101,6 +106,13 @@ class Session:
         self._gate = Gate(config.speech_threshold, config.min_silence_s, position)
         self._utterances: deque[Utterance] = deque()
         """In order; the first one is decoded, the last one may still be open."""
+        self._open: Utterance | None = None
+        """The last one, while it is open. None although the gate is open: nobody has spoken after ``live_from``."""
+        self._opened_at = position
+        """Where the gate has opened last."""
+        self._spoken_to = position
+        """End of the last utterance that has ended: the next one begins no earlier."""
+        self._refinement: Refinement | None = None
         self._context: Context | None = None
         """The end of the utterance that finished last."""
         self._events: list[Event] = []
@@ -116,14 +128,18 @@ class Session:
         self.finished = False
         """``Done`` has been told."""
         self._speech = self._words = self._ended = self._gaps = 0
-        self._committed_to = position
+        self._prefix = resume.words if resume else ()
+        """Words with which a resumed stream goes on at ``live_from``, until its audio has come so far."""
+        self._known_to = self._prefix[-1].end if self._prefix else live_from
+        """End of the last of them, before which their utterance does not end; ``live_from`` if there is none."""
+        self._committed_to = self._known_to
         """End of the last committed word."""
         self._kept_from = position
+        self._live_from = live_from
         self._progress_at = position
-        if resume and resume.words:
-            self._committed_to = resume.words[-1].end
-            self._gate.open(position)
-            self._utterances.append(Utterance(position, self._rules, self._policy, resume.words))
+        if start.refine:
+            self._refinement = Refinement([*resume.unrefined, *resume.words] if resume else ())
+        self._continue()
 
     # ---- inputs
 
@@ -134,23 +150,33 @@ class Session:
     def receive_speech(self, probabilities: NDArray[np.float32]) -> None:
         """The speech probabilities of the next 512-sample windows of the audio received."""
         for probability in probabilities.tolist():
+            self._continue()
             match self._gate.receive_speech(probability):
                 case Opened(earliest):
                     # The window of the previous utterance may have moved into the silence after it.
-                    at = max(earliest, self._utterances[-1].end if self._utterances else self._kept_from)
-                    self._events.append(SpeechStarted(at))
-                    self._utterances.append(Utterance(at, self._rules, self._policy))
+                    self._receive_start(max(earliest, self._spoken_to))
+                case Closed(_, end) if self._open and end < self._known_to:
+                    # The gate judges a pause otherwise than before: the words after it must not be told again.
+                    self._gate.open(end)
                 case Closed(at, end):
-                    self._events.append(SpeechStopped(at))
-                    self._utterances[-1].receive_end(end, speech_end=at)
-                case None if self._gate.state is GateState.OPEN:
-                    self._utterances[-1].receive_window(self._gate.silence, self._gate.speech_end)
+                    self._receive_end(end, speech_end=at)
+                case None if self._open:
+                    self._open.receive_window(self._gate.silence, self._gate.speech_end)
+                case _:
+                    pass
+            if self._gate.state is GateState.OPEN and not self._open and self._gate.speech_end > self._live_from:
+                self._begin(max(self._opened_at, self._live_from))
+            if self._refinement:
+                self._refinement.receive_window(self._gate.position, probability)
         self._settle()
 
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """The answer to a decode request. An answer that is not awaited is ignored."""
         request = self._request
         if request is None or hypothesis.request_id != request.id:
+            if self._refinement:
+                self._refinement.receive_hypothesis(hypothesis)
+                self._settle()
             return
         self._request = None
         self._failures = 0
@@ -168,6 +194,9 @@ class Session:
         """
         request = self._request
         if request is None or request_id != request.id:
+            if self._refinement:
+                self._refinement.receive_failure(request_id)
+                self._settle()
             return
         self._request = None
         utterance = self._utterances[0]
@@ -182,7 +211,7 @@ class Session:
         self._advance(lost_to)
         if lost_from < lost_to:
             self._gaps += lost_to - lost_from
-            self._events.append(Gap(lost_from, lost_to, "decode_failed", self._kept_from))
+            self._events.append(Gap(lost_from, lost_to, "decode_failed", *self._kept()))
         self._settle()
 
     def receive_flush(self) -> None:
@@ -195,6 +224,8 @@ class Session:
         """No more audio follows: end as with a flush, then with ``Done``."""
         self._end_here()
         self._stopped = True
+        if self._refinement:
+            self._refinement.end()
         self._settle()
 
     # ---- outputs
@@ -224,7 +255,10 @@ class Session:
         return self._timeline.end - max(head.window_start, head.decoded_to, taken)
 
     def next_decode(self) -> DecodeRequest | None:
-        """The decode that is due, if any. It is answered by ``receive_hypothesis`` or ``receive_failure``."""
+        """A decode that is due, if any. It is answered by ``receive_hypothesis`` or ``receive_failure``."""
+        return self._next_live_decode() or self._next_refining_decode()
+
+    def _next_live_decode(self) -> DecodeRequest | None:
         if self._request is not None or not self._utterances:
             return None
         utterance = self._utterances[0]
@@ -250,6 +284,55 @@ class Session:
         )
         return self._request
 
+    def _next_refining_decode(self) -> DecodeRequest | None:
+        if self._refinement is None:
+            return None
+        request = self._refinement.next_decode(
+            self._told_to(),
+            self._timeline,
+            request_id=self._requests + 1,
+            language=self._language,
+            prompt=self._prompt,
+            hotwords=self._hotwords,
+        )
+        self._requests += request is not None
+        return request
+
+    # ---- speech
+
+    def _continue(self) -> None:
+        """Where a resumed stream was inside an utterance, go on with its words once the gate has come so far."""
+        if not self._prefix or self._gate.position + WINDOW <= self._live_from:
+            return
+        if self._gate.state is not GateState.OPEN:
+            self._gate.open(self._live_from)
+            self._receive_start(max(self._live_from, self._spoken_to))
+        self._open = Utterance(self._live_from, self._rules, self._policy, self._prefix)
+        self._utterances.append(self._open)
+        self._prefix = ()
+
+    def _receive_start(self, at: int) -> None:
+        """The gate has opened."""
+        self._opened_at = at
+        if self._refinement:
+            self._refinement.open(at)
+
+    def _begin(self, at: int) -> None:
+        self._events.append(SpeechStarted(at))
+        self._open = Utterance(at, self._rules, self._policy)
+        self._utterances.append(self._open)
+
+    def _receive_end(self, end: int, speech_end: int) -> None:
+        """The gate has closed."""
+        if self._open:
+            self._events.append(SpeechStopped(self._gate.speech_end))
+            self._open.receive_end(end, speech_end)
+            end = self._open.end
+            self._open = None
+        self._spoken_to = end
+        if self._refinement:
+            self._refinement.close(end)
+
     # ---- progress
 
     def _tell(self, outputs: list[Output]) -> None:
@@ -259,16 +342,16 @@ class Session:
                 continue
             self._words += len(output)
             self._committed_to = output[-1].end
-            self._events.append(Committed(output, self._kept_from))
+            self._events.append(Committed(output, *self._kept()))
+            if self._refinement:
+                self._refinement.receive_words(output)
 
     def _end_here(self) -> None:
         """End the open utterance, if there is one, at the end of the audio received."""
         if self._gate.state is not GateState.OPEN:
             return
         end = self._timeline.end
-        utterance = self._utterances[-1]
-        self._events.append(SpeechStopped(self._gate.speech_end))
-        utterance.receive_end(end, speech_end=self._gate.speech_end if utterance.paused else end)
+        self._receive_end(end, speech_end=self._gate.speech_end if self._open and self._open.paused else end)
         self._gate.close(end)
 
     def _settle(self) -> None:
@@ -277,27 +360,47 @@ class Session:
             self._finish(self._utterances.popleft())
         self._advance(self._utterances[0].kept_from if self._utterances else self._gate.kept_from)
         while self._flushes and not (self._utterances and self._utterances[0].start < self._flushes[0]):
-            self._events.append(Flushed(self._flushes.popleft(), self._kept_from))
+            self._events.append(Flushed(self._flushes.popleft(), *self._kept()))
+        self._refine()
         if self.received - self._progress_at >= SAMPLE_RATE:
             self._progress_at = self.received
             settled = heard = self.received
             if self._utterances:
                 head = self._utterances[0]
                 settled, heard = head.settled_to, min(heard, max(head.window_start, head.decoded_to))
-            self._events.append(Progress(self.received, settled, heard, self._kept_from))
-        if self._stopped and not self._utterances and not self.finished:
+            self._events.append(Progress(self.received, settled, heard, *self._kept()))
+        if self._stopped and not self._utterances and not (self._refinement and not self._refinement.idle):
+            self._end()
+
+    def _end(self) -> None:
+        if not self.finished:
             self.finished = True
             length = self.received - self._origin
             self._events.append(Done(length, self._speech, self._words, self._ended, self._gaps))
+
+    def _refine(self) -> None:
+        """Tell what has been refined."""
+        if self._refinement is None:
+            return
+        while closed := self._refinement.take(self._told_to(), self.received):
+            self._advance(self._live_from)
+            self._events.append(
+                Refined(closed.start, closed.end, closed.words, closed.replaced, closed.decoded, *self._kept())
+            )
+
+    def _told_to(self) -> int:
+        return self._utterances[0].told_to if self._utterances else self.received
 
     def _finish(self, utterance: Utterance) -> None:
         self._request = None
         self._context = self._context_of(utterance)
         self._advance(utterance.end)
         self._tell(utterance.finish())
+        if self._refinement:
+            self._refinement.receive_utterance_end(utterance.end)
         self._speech += utterance.end - utterance.start
         self._ended += 1
-        self._events.append(UtteranceEnded(utterance.start, utterance.end, self._kept_from))
+        self._events.append(UtteranceEnded(utterance.start, utterance.end, *self._kept()))
 
     def _context_of(self, utterance: Utterance) -> Context | None:
         """The end of a finished utterance for the next one, if it is known well enough to help."""
@@ -311,9 +414,18 @@ class Session:
         samples = self._timeline.slice(words[0].start, utterance.end)
         return Context(samples, "".join(word.text for word in words), utterance.end)
 
-    def _advance(self, kept_from: int) -> None:
+    def _advance(self, live_from: int) -> None:
+        self._live_from = max(self._live_from, live_from)
+        kept_from = self._live_from
+        if self._refinement:
+            needed = self._refinement.kept_from
+            kept_from = min(kept_from, self._gate.kept_from if needed is None else needed)
         self._kept_from = max(self._kept_from, kept_from)
         self._timeline.drop_before(self._kept_from)
+
+    def _kept(self) -> tuple[int, int | None]:
+        """``kept_from`` and ``live_from`` of an event."""
+        return self._kept_from, self._live_from if self._refinement else None
 
 
 def _language(asked: str | None, default: str | None) -> str | None:

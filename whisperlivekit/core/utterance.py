@@ -286,6 +286,11 @@ class Utterance:
         given = self.context is not None or self.prefix or self._retry is Retry.USED
         return self.window_start == self.start and not given
 
+    @property
+    def told_to(self) -> int:
+        """All words before this position were told, and no other one follows there."""
+        return max(self.start, min(self.settled_to, self.end - 1) if self.ended else self.settled_to)
+
     def last_words(self, count: int, earliest: int) -> tuple[Word, ...]:
         """The last ``count`` words of the window, of those that begin at ``earliest`` or later."""
         known = [word for word in (*self.prefix, *self.tail) if word.start >= earliest]

@@ -29,6 +29,9 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 LAG_BUCKETS_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 30.0)
 """Finest around what a reader of live text notices (1 s); above 10 s something is broken."""
 
+REFINE_BUCKETS_S = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
+"""A paragraph ends with a pause of 2 s or more, and is given up after 120 s."""
+
 LENGTH_BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 43_200)
 """From a voice message to the longest session."""
 
@@ -118,6 +121,18 @@ class Metrics:
         self.audio = Counter("whisperlivekit_audio_seconds", "Audio received.", registry=registry)
         self.speech = Counter("whisperlivekit_speech_seconds", "Audio inside utterances.", registry=registry)
         self.words = Counter("whisperlivekit_words", "Words committed.", registry=registry)
+        self.refined = Counter(
+            "whisperlivekit_refined_paragraphs",
+            "Paragraphs whose refinement has ended: decoded, or given up because they waited too long.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.refine_latency = Histogram(
+            "whisperlivekit_refine_latency_seconds",
+            "From the end of a paragraph to its refined text, in real-time audio.",
+            buckets=REFINE_BUCKETS_S,
+            registry=registry,
+        )
         self.gap = Counter(
             "whisperlivekit_gap_seconds", "Audio that was not transcribed.", ["reason"], registry=registry
         )
@@ -178,6 +193,7 @@ class Metrics:
             (self.full, NoCapacity.REASONS),
             (self.closed, ["ok", "disconnected", *codes]),
             (self.gap, ["decode_failed"]),
+            (self.refined, ["decoded", "given_up"]),
             (self._failed, ["out_of_memory", "error"]),
         ):
             for value in values:

@@ -6,7 +6,7 @@ import logging
 from prometheus_client import Histogram
 
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, UtteranceEnded
+from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, Refined, UtteranceEnded
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.session.admission import Ticket
@@ -35,7 +35,8 @@ class StreamAccount:
         """The client has asked for this; without it, an account has the defaults."""
         self._by_utterance = start.commit == "utterance"
         if start.resume is not None:
-            self._origin = start.resume.position
+            # Audio before it was received in time by an earlier connection.
+            self._origin = start.resume.live_from or start.resume.position
             self._metrics.resumed.inc()
 
     def receive_audio(self, samples: int) -> None:
@@ -55,6 +56,9 @@ class StreamAccount:
             case Partial(text, _, end) if text and end > self._shown_to:
                 self._shown_to = end
                 self._observe_latency(self._metrics.partial_latency, received - end, received)
+            case Refined(end=end, decoded=decoded):
+                self._metrics.refined.labels("decoded" if decoded else "given_up").inc()
+                self._observe_latency(self._metrics.refine_latency, received - end, received)
             case UtteranceEnded(start, end):
                 self._metrics.speech.inc((end - start) / SAMPLE_RATE)
             case Gap(start, end, reason):

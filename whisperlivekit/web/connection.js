@@ -159,7 +159,8 @@ export class Connection {
    * @param {StartOptions} [options.start]
    * @param {(event: ServerEvent) => void} options.onEvent also gets a `gap` made here, for audio that was dropped in an outage
    * @param {(status: Status) => void} options.onStatus
-   * @param {(position: number) => Word[]} options.committedAfter committed words that end after a position
+   * @param {(position: number) => Word[]} options.committedAfter committed words that end after a position; with `refine` only
+   *   those that no `refined` event has replaced
    * @param {() => Promise<Diagnosis>} [options.diagnose] finds out why a socket did not open
    * @param {new (url: string, protocols: string[]) => WebSocket} [options.WebSocket]
    * @param {Clock} [options.clock]
@@ -194,6 +195,8 @@ export class Connection {
     this.socket = null;
     /** @private No server will ask for audio before this position. */
     this.keptFrom = 0;
+    /** @private Where live text goes on after a lost connection, if the stream is refined. @type {number | undefined} */
+    this.liveFrom = undefined;
     /** @private Next sample to send on this socket. */
     this.sent = 0;
     /** @private */
@@ -286,7 +289,8 @@ export class Connection {
     const { session } = this.status;
     // A stream that has never reached a server has nothing to resume, unless its beginning has been dropped already.
     if (session === null && this.keptFrom === 0) return undefined;
-    return { session: session ?? undefined, position: this.keptFrom, words: this.committedAfter(this.keptFrom) };
+    const words = this.committedAfter(this.keptFrom);
+    return { session: session ?? undefined, position: this.keptFrom, live_from: this.liveFrom, words };
   }
 
   /**
@@ -331,6 +335,7 @@ export class Connection {
       default:
         break;
     }
+    if ("live_from" in event) this.liveFrom = event.live_from;
     if ("kept_from" in event && event.kept_from > this.keptFrom) {
       this.keptFrom = event.kept_from;
       this.backlog.dropBefore(this.keptFrom);

@@ -5,12 +5,13 @@
  *   Times are seconds from the beginning of the stream. In `committed`, `text` has no spaces around it. In `resume` and in the
  *   transcript it begins with a space if the whole text has one before the word.
  *
- * @typedef {{session?: string, position: number, words: Word[]}} Resume
+ * @typedef {{session?: string, position: number, live_from?: number, words: Word[]}} Resume
  *
  * @typedef {object} StartOptions
  * @property {string} [language] a Whisper language code or "auto"
  * @property {string} [prompt]
  * @property {string[]} [hotwords]
+ * @property {boolean} [refine] the server sends `refined` events
  * @property {Resume} [resume]
  *
  * @typedef {(
@@ -20,6 +21,8 @@
  *   {type: "speech_stopped", seq: number, at: number} |
  *   {type: "partial", seq: number, text: string, start: number, end: number} |
  *   {type: "committed", seq: number, text: string, words: Word[], start: number, end: number, kept_from: number} |
+ *   {type: "refined", seq: number, text: string, words: Word[], start: number, end: number, replaces: number, kept_from: number,
+ *    live_from: number} |
  *   {type: "utterance_ended", seq: number, start: number, end: number, kept_from: number} |
  *   {type: "flushed", seq: number, at: number, kept_from: number} |
  *   {type: "gap", seq: number, start: number, end: number, reason: string, kept_from: number} |
@@ -42,6 +45,7 @@ const FIELDS = {
   speech_stopped: { at: "number" },
   partial: { text: "string", start: "number", end: "number" },
   committed: { text: "string", words: "object", start: "number", end: "number", kept_from: "number" },
+  refined: { text: "string", words: "object", start: "number", end: "number", replaces: "number", kept_from: "number" },
   utterance_ended: { start: "number", end: "number", kept_from: "number" },
   flushed: { at: "number", kept_from: "number" },
   gap: { start: "number", end: "number", reason: "string", kept_from: "number" },
@@ -62,8 +66,9 @@ export class ProtocolError extends Error {}
  * @returns {string}
  */
 export function startMessage(options = {}) {
-  const { language, prompt, hotwords, resume } = options;
-  return JSON.stringify({ type: "start", encoding: "pcm_s16le", sample_rate: SAMPLE_RATE, language, prompt, hotwords, resume });
+  const { language, prompt, hotwords, refine, resume } = options;
+  const format = { encoding: "pcm_s16le", sample_rate: SAMPLE_RATE };
+  return JSON.stringify({ type: "start", ...format, language, prompt, hotwords, refine, resume });
 }
 
 /** @returns {string} */

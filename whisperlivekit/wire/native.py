@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from enum import Enum, auto
 from typing import Annotated, Any, Literal, assert_never
@@ -22,6 +23,7 @@ from whisperlivekit.core.events import (
     Partial,
     Progress,
     Ready,
+    Refined,
     SpeechStarted,
     SpeechStopped,
     UtteranceEnded,
@@ -66,7 +68,10 @@ class _WordMessage(_ClientMessage):
 class _ResumeMessage(_ClientMessage):
     session: str | None = Field(default=None, max_length=64, description="the id in the stream's first ready")
     position: int = Field(ge=0, le=int(MAX_STREAM_S * 16_000), description="a whole number of samples, 0 or more")
-    words: list[_WordMessage] = Field(default=[], max_length=1000, description="a list of up to 1000 words")
+    live_from: int | None = Field(
+        default=None, ge=0, le=int(MAX_STREAM_S * 16_000), description="a whole number of samples, 0 or more"
+    )
+    words: list[_WordMessage] = Field(default=[], max_length=2000, description="a list of up to 2000 words")
 
     @model_validator(mode="before")
     @classmethod
@@ -75,13 +80,16 @@ class _ResumeMessage(_ClientMessage):
         return {name: value for name, value in found.items() if name != "context"} if isinstance(found, dict) else found
 
     def resume(self) -> Resume:
-        words = [word.word() for word in self.words]
+        words = tuple(word.word() for word in self.words)
+        live_from = max(self.position, self.live_from or 0)
+        before = 0
         # A word that ends at the position may seem to end after it: a client knows times in whole milliseconds.
-        while words and words[0].end <= self.position + _ROUNDING:
-            del words[0]
+        while before < len(words) and words[before].end <= live_from + _ROUNDING:
+            before += 1
         # An id of another form ("unknown" in earlier clients) is no reason to lose a stream: it gets a new id.
         known = self.session is not None and SESSION_ID.fullmatch(self.session)
-        return Resume(self.session if known else None, self.position, tuple(words))
+        resume = Resume(self.session if known else None, self.position, words[before:])
+        return replace(resume, live_from=live_from, unrefined=words[:before]) if self.live_from is not None else resume
 
 
 _Hotword = Annotated[str, Field(min_length=1, max_length=64, description="text of 1 to 64 characters")]
@@ -101,6 +109,7 @@ class _StartMessage(_ClientMessage):
     prompt: str | None = Field(default=None, max_length=1000, description="text of up to 1000 characters")
     hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
     commit: Literal["words", "utterance"] = Field(default="words", description='"words" or "utterance"')
+    refine: bool = Field(default=False, description="true or false")
     resume: _ResumeMessage | None = Field(default=None, description="an object: see Resume in the protocol")
 
 
@@ -172,7 +181,16 @@ class NativeAdapter:
             self._decoder = PcmDecoder(message.encoding, message.sample_rate, message.channels)
             self._stage = _Stage.STREAMING
             resume = message.resume.resume() if message.resume else None
-            return [Start(language, message.prompt, tuple(message.hotwords), resume, message.commit)]
+            return [
+                Start(
+                    language,
+                    message.prompt,
+                    tuple(message.hotwords),
+                    resume,
+                    commit=message.commit,
+                    refine=message.refine,
+                )
+            ]
         if self._stage is _Stage.AWAITING_START:
             raise BadMessage(
                 f'found {message.type} before the start, expected {{"type": "start", ...}} as first message'
@@ -212,33 +230,30 @@ def _fields(event: Event) -> dict[str, Any]:
                 "position": position,
                 "max_message_bytes": MAX_MESSAGE_BYTES,
             }
-        case SpeechStarted(at):
-            return {"type": "speech_started", "at": to_seconds(at)}
-        case SpeechStopped(at):
-            return {"type": "speech_stopped", "at": to_seconds(at)}
+        case SpeechStarted(at) | SpeechStopped(at):
+            kind = "speech_started" if isinstance(event, SpeechStarted) else "speech_stopped"
+            return {"type": kind, "at": to_seconds(at)}
         case Partial(text, start, end):
             return {"type": "partial", "text": text} | _span(start, end)
-        case Committed(words, kept_from):
-            spoken = [
-                {"text": word.text.strip()} | _span(word.start, word.end) | {"probability": round(word.probability, 3)}
-                for word in words
-            ]
+        case Committed(words):
             span = _span(words[0].start, words[-1].end)
-            return {"type": "committed", "text": event.text, "words": spoken} | span | {"kept_from": kept_from}
-        case UtteranceEnded(start, end, kept_from):
-            return {"type": "utterance_ended"} | _span(start, end) | {"kept_from": kept_from}
-        case Flushed(at, kept_from):
-            return {"type": "flushed", "at": to_seconds(at), "kept_from": kept_from}
-        case Gap(start, end, reason, kept_from):
-            return {"type": "gap"} | _span(start, end) | {"reason": reason, "kept_from": kept_from}
-        case Progress(received, settled, _, kept_from):
+            return {"type": "committed", "text": event.text, "words": _words(words)} | span | _kept(event)
+        case Refined(start, end, words, replaces):
+            replaced = {"replaces": replaces} | _kept(event)
+            return {"type": "refined", "text": event.text, "words": _words(words)} | _span(start, end) | replaced
+        case UtteranceEnded(start, end):
+            return {"type": "utterance_ended"} | _span(start, end) | _kept(event)
+        case Flushed(at):
+            return {"type": "flushed", "at": to_seconds(at)} | _kept(event)
+        case Gap(start, end, reason):
+            return {"type": "gap"} | _span(start, end) | {"reason": reason} | _kept(event)
+        case Progress(received, settled):
             return {
                 "type": "progress",
                 "received_s": to_seconds(received),
                 "settled_s": to_seconds(settled),
                 "lag_s": to_seconds(received - settled),
-                "kept_from": kept_from,
-            }
+            } | _kept(event)
         case Draining():
             return {"type": "draining"}
         case Done(received, speech, words, utterances, gaps):
@@ -252,6 +267,18 @@ def _fields(event: Event) -> dict[str, Any]:
             }
         case _:
             assert_never(event)
+
+
+def _words(words: Sequence[Word]) -> list[dict[str, Any]]:
+    return [
+        {"text": word.text.strip()} | _span(word.start, word.end) | {"probability": round(word.probability, 3)}
+        for word in words
+    ]
+
+
+def _kept(event: Committed | Refined | UtteranceEnded | Flushed | Gap | Progress) -> dict[str, int]:
+    live_from = {} if event.live_from is None else {"live_from": event.live_from}
+    return {"kept_from": event.kept_from} | live_from
 
 
 def _span(start: int, end: int) -> dict[str, Any]:
