@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Partial, SpeechStarted
-from whisperlivekit.core.session import MAX_CONTEXT_S, SessionConfig
+from whisperlivekit.core.session import MAX_CONTEXT_S, Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
 from whisperlivekit.engine.models import silero_folder
@@ -79,7 +79,7 @@ async def listen(engine: Engine, samples: NDArray[np.float32], language: str | N
     """Play the samples to one session at exactly 1x, after ``delay_s``."""
     await asyncio.sleep(delay_s)
     loop = asyncio.get_running_loop()
-    runner = SessionRunner(engine, engine.detector(), SessionConfig(language=language), Start())
+    runner = SessionRunner(engine, engine.detector(), Session(SessionConfig(language=language), Start()))
     begun = loop.time()
     found = Latencies([])
 

@@ -17,7 +17,7 @@ from tests.speech import Clip, assert_says, sentences
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Partial
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
-from whisperlivekit.core.session import SessionConfig
+from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
 from whisperlivekit.engine.scripted import WORD_S, LoudnessDetector
@@ -116,7 +116,7 @@ async def talk(engine: Engine, number: int, said: Talk) -> tuple[str, list[str],
         ]
     ).astype(np.float32)
     start = Start(language, prompt, hotwords)
-    runner = SessionRunner(engine, LoudnessDetector(), SessionConfig(language="xx"), start)
+    runner = SessionRunner(engine, LoudnessDetector(), Session(SessionConfig(language="xx"), start))
 
     async def feed() -> None:
         for begin in range(0, len(audio), said.chunk):
@@ -199,7 +199,7 @@ def eight_clips() -> list[Clip]:
 
 
 async def transcript(engine: Engine, silero: SileroModel, clip: Clip) -> str:
-    runner = SessionRunner(engine, SileroDetector(silero), SessionConfig(), Start("ru"))
+    runner = SessionRunner(engine, SileroDetector(silero), Session(SessionConfig(), Start("ru")))
 
     async def feed() -> None:
         for begin in range(0, len(clip.samples), SAMPLE_RATE // 4):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.engine.batcher import CONSECUTIVE_FAILURES, Engine
+from whisperlivekit.engine.schedule import PATIENCE
 from whisperlivekit.engine.silero import SileroModel
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable, WhisperLiveKitError
@@ -74,8 +75,14 @@ class FakeSilero(SileroModel):
 class FakeEngine(Engine):
     """The real engine on a fake model."""
 
-    def __init__(self, behaviour: Behaviour = echo, load_error: Exception | None = None, lanes: int = 1) -> None:
-        super().__init__(replace(CONFIG, lanes=lanes))
+    def __init__(
+        self,
+        behaviour: Behaviour = echo,
+        load_error: Exception | None = None,
+        lanes: int = 1,
+        max_batch: int = CONFIG.max_batch,
+    ) -> None:
+        super().__init__(replace(CONFIG, lanes=lanes, max_batch=max_batch))
         self.fake = FakeModel(behaviour)
         self.silero = FakeSilero()
         self._load_error = load_error
@@ -100,8 +107,8 @@ class FakeEngine(Engine):
         assert await asyncio.to_thread(self.fake.begun.acquire, True, 20)
 
 
-def request(name: str, *, final: bool = False) -> DecodeRequest:
-    return DecodeRequest(1, np.zeros(10, np.float32), 0, "ru", context_text=name, final=final)
+def request(name: str, *, final: bool = False, realtime: bool = True) -> DecodeRequest:
+    return DecodeRequest(1, np.zeros(10, np.float32), 0, "ru", context_text=name, final=final, realtime=realtime)
 
 
 def run(engine: FakeEngine, test: Callable[[FakeEngine], Coroutine[Any, Any, None]]) -> None:
@@ -418,6 +425,70 @@ def test_lanes_take_what_waits_at_once() -> None:
         assert await asyncio.gather(*tasks) == [["a"], ["b"], ["c"]]
 
     run(FakeEngine(lanes=2), test)
+
+
+def ask_all(engine: Engine, *requests: DecodeRequest) -> "list[asyncio.Task[Hypothesis]]":
+    return [asyncio.create_task(engine.transcribe(one)) for one in requests]
+
+
+def test_files_use_every_lane_while_nobody_speaks() -> None:
+    """A live request that comes then waits for one of their decodes, and for no more."""
+
+    async def test(engine: FakeEngine) -> None:
+        engine.fake.hold.clear()
+        files = ask_all(engine, *(request(name, realtime=False) for name in "abcd"))
+        for _ in range(2):
+            await engine.begun()
+        live = ask_all(engine, request("live"))
+        await asyncio.sleep(0)
+        engine.fake.hold.set()
+        await asyncio.gather(*files, *live)
+        assert engine.fake.batches[2] == ["live"]
+
+    run(FakeEngine(lanes=2, max_batch=1), test)
+
+
+def test_while_people_speak_files_leave_a_lane_free() -> None:
+    """Many files wait and one is decoded: live requests are decoded at once all the same."""
+
+    async def test(engine: FakeEngine) -> None:
+        await engine.transcribe(request("first"))
+        await engine.begun()
+        engine.fake.hold.clear()
+        files = ask_all(engine, *(request(name, realtime=False) for name in "abcd"))
+        await engine.begun()
+        await asyncio.sleep(0.05)
+        assert engine.fake.batches[1:] == [["a"]]
+        live = ask_all(engine, request("live"))
+        await engine.begun()
+        assert engine.fake.batches[2] == ["live"]
+        engine.fake.hold.set()
+        await asyncio.gather(*files, *live)
+        assert sorted(engine.fake.batches[3:]) == [["b"], ["c"], ["d"]]
+
+    run(FakeEngine(lanes=2, max_batch=1), test)
+
+
+def test_files_that_waited_long_delay_live_speech_one_at_a_time() -> None:
+    """While live requests never stop, one file is decoded after ``PATIENCE`` of them, and not all that wait."""
+
+    async def test(engine: FakeEngine) -> None:
+        with engine.held():
+            first = ask_all(engine, request("first"))
+            await engine.begun()
+            files = ask_all(engine, *(request(f"file {number}", realtime=False) for number in range(3)))
+            live = ask_all(engine, *(request("live") for _ in range(2 * PATIENCE + 10)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*first, *files, *live)
+        order = [batch[0] for batch in engine.fake.batches[1:]]
+        assert [place for place, name in enumerate(order) if name != "live"] == [
+            PATIENCE,
+            2 * PATIENCE + 1,
+            2 * PATIENCE + 12,
+        ]
+        assert [name for name in order if name != "live"] == ["file 0", "file 1", "file 2"]
+
+    run(FakeEngine(max_batch=1), test)
 
 
 def test_a_lane_that_cannot_start_is_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from whisperlivekit.core.hypothesis import DecodeRequest
-from whisperlivekit.engine.schedule import PATIENCE, Waiting, may_share_batch, next_batch
+from whisperlivekit.engine.schedule import LIVE_S, PATIENCE, Waiting, may_share_batch, next_batch, room_for_files
 from whisperlivekit.engine.whisper import MIN_PARALLEL, SHORTEST, EngineConfig, WhisperModel
 
 
@@ -65,10 +65,20 @@ def test_files_give_way_to_live_speech() -> None:
 
 
 def test_a_file_does_not_wait_for_ever() -> None:
-    """After ``PATIENCE`` later requests it counts like a live one."""
-    file = asked(1, realtime=False)
-    assert next_batch([file, asked(PATIENCE, final=True)], 8)[0] is not file
-    assert next_batch([file, asked(PATIENCE + 1, final=True)], 8) == [file]
+    """After ``PATIENCE`` live requests it is served before a live one, and a file that came later is not."""
+    file, other = asked(1, realtime=False), asked(3, realtime=False)
+    live = asked(2, final=True)
+    assert next_batch([file, live, other], 1, PATIENCE - 1) == [live]
+    assert next_batch([file, live, other], 1, PATIENCE) == [file]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "files", "live_s", "room"),
+    [(2, 0, 0, True), (2, 1, 0, False), (2, 1, LIVE_S, True), (2, 2, LIVE_S, False), (1, 0, 0, True), (1, 1, 0, False)],
+)
+def test_a_lane_is_free_of_files_while_people_speak(lanes: int, files: int, live_s: float, room: bool) -> None:
+    """With one lane, a file takes it when no live request waits; otherwise files would starve."""
+    assert room_for_files(lanes, files, live_s) is room
 
 
 def test_a_batch_is_of_one_kind() -> None:
@@ -82,8 +92,9 @@ def test_a_batch_is_of_one_kind() -> None:
         asked(6, prefix=" раз"),
         asked(7, context_text=" раз"),
         asked(8, language=None),
+        asked(9, beams=5),
     ]
-    alike = asked(9)
+    alike = asked(10)
     assert next_batch([first, *others, alike], 8) == [first, alike]
 
 
@@ -107,8 +118,10 @@ def test_every_request_is_served_while_others_keep_coming(kinds: list[tuple[bool
     ]
     old = set(queue)
     newest = len(queue)
-    for _ in range(len(kinds) + 2 * PATIENCE):
-        batch = next_batch(queue, 1)
+    overtaken = 0
+    for _ in range(len(kinds) * (PATIENCE + 1) + 1):
+        batch = next_batch(queue, 1, overtaken)
+        overtaken = overtaken + 1 if batch and batch[0].request.realtime else 0
         queue = [entry for entry in queue if entry not in batch]
         old -= set(batch)
         newest += 1

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Flush, Resume, Start, Stop
 from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, SpeechStarted, UtteranceEnded
+from whisperlivekit.core.file_session import FileConfig, FileSession
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
-from whisperlivekit.core.session import SessionConfig
+from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.scripted import WORD_S, ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
@@ -52,7 +53,11 @@ class HeldEngine(ScriptedEngine):
 
 
 def runner_of(engine: ScriptedEngine, start: Start | None = None) -> SessionRunner:
-    return SessionRunner(engine, engine.detector(), SessionConfig(), start or Start())
+    return SessionRunner(engine, engine.detector(), Session(SessionConfig(), start or Start()))
+
+
+def file_runner_of(engine: ScriptedEngine, at_once: int = 2) -> SessionRunner:
+    return SessionRunner(engine, engine.detector(), FileSession(FileConfig(at_once=at_once), Start()))
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -399,5 +404,116 @@ def test_the_resume_after_a_drain_completes_the_text() -> None:
         await second.receive(Stop())
         rest = words_of(await reader)
         assert [word.start for word in had + rest] == [WORD * number for number in range(30)]
+
+    run(test)
+
+
+# ---- files: several decodes in flight
+
+
+def spoken(paragraphs: int) -> NDArray[np.float32]:
+    """So many paragraphs: 12 s of what the scripted detector takes for speech, and 3 s of silence, for each."""
+    return np.concatenate([loud(12 * SAMPLE_RATE), quiet(3 * SAMPLE_RATE)] * paragraphs)
+
+
+class CountingEngine(HeldEngine):
+    """Counts the decodes in flight. No word is said twice: that would look like a loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._script = [f"слово{number}" for number in range(1_000)]
+        self.in_flight = self.most = 0
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            return await super().transcribe(request)
+        finally:
+            self.in_flight -= 1
+
+    async def busy(self, decodes: int) -> None:
+        """Wait until so many decodes are in flight, and a while longer: there could be more."""
+        for _ in range(2_000):
+            await asyncio.sleep(0)
+        assert self.in_flight == decodes
+
+
+def test_paragraphs_of_a_file_are_decoded_at_once_and_told_in_order() -> None:
+    """As many as the configuration allows, and no more; the rest of the file waits outside."""
+
+    async def test() -> None:
+        engine = CountingEngine()
+        runner = file_runner_of(engine)
+        reader = asyncio.create_task(collect(runner))
+        audio = spoken(10)
+        sender = asyncio.create_task(feed(runner, audio, [len(audio)]))
+        await engine.busy(2)
+        assert not sender.done()
+        assert runner.received < 6 * 15 * SAMPLE_RATE
+        engine.release.set()
+        await sender
+        await runner.receive(Stop())
+        events = await reader
+        assert engine.most == 2
+        starts = [word.start for word in words_of(events)]
+        assert starts == sorted(starts)
+        assert len([event for event in events if isinstance(event, Committed)]) == 10
+        assert isinstance(events[-1], Done)
+
+    run(test)
+
+
+def test_close_cancels_every_decode_of_a_file() -> None:
+    """Nobody will read the words."""
+
+    async def test() -> None:
+        engine = CountingEngine()
+        runner = file_runner_of(engine, at_once=3)
+        reader = asyncio.create_task(collect(runner))
+        sender = asyncio.create_task(feed(runner, spoken(10)))
+        await engine.busy(3)
+        await runner.close()
+        await sender
+        assert engine.cancelled == 3
+        assert not [event for event in await reader if isinstance(event, Done)]
+
+    run(test)
+
+
+def test_drain_tells_every_paragraph_that_is_being_decoded() -> None:
+    """And begins no other."""
+
+    async def test() -> None:
+        engine = CountingEngine()
+        runner = file_runner_of(engine)
+        reader = asyncio.create_task(collect(runner))
+        await feed(runner, spoken(3))
+        await engine.busy(2)
+        draining = asyncio.create_task(runner.drain())
+        await asyncio.sleep(0)
+        engine.release.set()
+        await draining
+        assert len([event for event in await reader if isinstance(event, Committed)]) == 2
+        assert len(engine.requests) == 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("error", [ModelUnavailable("a test"), RuntimeError("an unexpected error")])
+def test_a_dead_engine_ends_a_file_with_several_decodes_in_flight(error: Exception) -> None:
+    """``events`` raises the error although other decodes go on."""
+
+    async def test() -> None:
+        engine = HeldEngine()
+        engine.error = error
+        runner = file_runner_of(engine)
+        reader = asyncio.create_task(collect(runner))
+        await feed(runner, spoken(2))
+        await runner.receive(Stop())
+        engine.release.set()
+        with pytest.raises(type(error), match=str(error)):
+            await reader
+        await runner.close()
 
     run(test)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.settings.gpus import gpus_found
-from whisperlivekit.settings.configs import engine_config, library_environment, session_config
+from whisperlivekit.core.paragraph import LONGEST_S
+from whisperlivekit.settings.configs import engine_config, file_config, library_environment, session_config
 from whisperlivekit.settings.declarations import Settings
 
 
@@ -51,6 +52,18 @@ def test_sessions_get_their_settings() -> None:
     )
     assert (config.language, config.step_s, config.speech_threshold) == (None, 0.75, 0.4)
     assert (config.prompt, config.min_silence_s, config.frame_threshold) == ("Имена: Анна", 0.5, 25)
+
+
+def test_files_get_their_settings() -> None:
+    """And as many paragraphs at once as keep every lane busy."""
+    config = file_config(Settings(device="cpu", cpu_threads=3, language="auto", vad_threshold=0.4, init_prompt="Анна"))
+    assert (config.language, config.speech_threshold, config.prompt, config.at_once) == (None, 0.4, "Анна", 6)
+    assert file_config(Settings(device="cuda", cuda_visible_devices="0")).at_once == 16
+
+
+def test_the_longest_request_is_a_paragraph() -> None:
+    """A GPU's memory is filled with it when the model is loaded."""
+    assert engine_config(Settings(device="cpu")).longest_s == LONGEST_S
 
 
 def test_reading_settings_loads_no_model_library() -> None:

@@ -1,4 +1,4 @@
-"""``whisperlivekit transcribe``: feeds an audio or video file to a session and returns the committed words."""
+"""``whisperlivekit transcribe``: feeds an audio or video file to a session and returns its words."""
 
 import asyncio
 import os
@@ -12,14 +12,14 @@ from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import to_seconds
 from whisperlivekit.engine import models
 from whisperlivekit.errors import WhisperLiveKitError
-from whisperlivekit.settings.configs import engine_config, library_environment, session_config
+from whisperlivekit.settings.configs import engine_config, file_config, library_environment
 from whisperlivekit.settings.declarations import Settings
 
 PROGRESS_S = 2.0
 
 
 def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
-    """The committed words of a file.
+    """The words of a file.
 
     Raises:
         WhisperLiveKitError: the model cannot be loaded, or the file cannot be decoded.
@@ -41,6 +41,7 @@ def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
 
 async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
     from whisperlivekit.audio.container import decode
+    from whisperlivekit.core.file_session import FileSession
     from whisperlivekit.engine.batcher import Engine
     from whisperlivekit.session.runner import SessionRunner
 
@@ -50,7 +51,7 @@ async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word
     words: list[Word] = []
     try:
         await engine.load()
-        runner = SessionRunner(engine, engine.detector(), session_config(settings), start)
+        runner = SessionRunner(engine, engine.detector(), FileSession(file_config(settings), start))
 
         async def feed() -> None:
             for samples in decode(file):

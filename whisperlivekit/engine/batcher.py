@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import TypeVar
 import numpy as np
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.paragraph import PARAGRAPH_BEAMS
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.engine import memory
 from whisperlivekit.engine.api import EngineObserver, SpeechDetector
-from whisperlivekit.engine.schedule import Waiting, next_batch
+from whisperlivekit.engine.schedule import Waiting, next_batch, room_for_files
 from whisperlivekit.engine.silero import SileroDetector, SileroModel
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
@@ -58,6 +60,12 @@ class Engine:
         self._arrivals = 0
         self._arrived_s: dict[int, float] = {}
         """Arrival -> time on the monotonic clock, for each waiting request."""
+        self._live_at = -math.inf
+        """When the last live request came, on the monotonic clock."""
+        self._file_lanes = 0
+        """Lanes that decode requests of files."""
+        self._overtaken = 0
+        """Live requests served since the last file's, while files were waiting."""
         self._failures = 0
         self._max_batch = config.max_batch
         """Smaller than configured after memory has run out."""
@@ -104,7 +112,9 @@ class Engine:
                 raise ModelUnavailable(UNAVAILABLE)
             future: asyncio.Future[Hypothesis] = self._loop.create_future()
             self._arrivals += 1
-            self._arrived_s[self._arrivals] = time.monotonic()
+            self._arrived_s[self._arrivals] = now = time.monotonic()
+            if request.realtime:
+                self._live_at = now
             self._waiting.append((Waiting(request, self._arrivals), future))
             self._wake.notify()
         return await future
@@ -148,6 +158,7 @@ class Engine:
         try:
             while (batch := self._take()) is not None:
                 self._serve(batch, model)
+                self._release(batch)
         finally:
             self.failed = self.failed or not self._closing
             self._fail_waiting()
@@ -173,7 +184,16 @@ class Engine:
         noise = np.random.default_rng(0).normal(0, 0.01, to_samples(self._config.longest_s)).astype(np.float32)
         words = " раз два три" * 40
         # A batch has one known language; which one does not matter here.
-        request = DecodeRequest(0, noise, 0, self._config.language or "ru", prefix=words, prompt=words, final=True)
+        request = DecodeRequest(
+            id=0,
+            samples=noise,
+            start=0,
+            language=self._config.language or "ru",
+            prefix=words,
+            prompt=words,
+            final=True,
+            beams=max(PARAGRAPH_BEAMS, self._config.beams),
+        )
         while True:
             try:
                 model.decode([request] * self._max_batch)
@@ -190,10 +210,13 @@ class Engine:
         with self._wake:
             while not self._closing:
                 self._waiting = [entry for entry in self._waiting if not entry[1].done()]
-                if self._waiting:
+                files = room_for_files(self._config.lanes, self._file_lanes, time.monotonic() - self._live_at)
+                queue = [waiting for waiting, _ in self._waiting if waiting.request.realtime or files]
+                if queue:
                     # Leave idle lanes their share of the waiting requests.
-                    share = -(-len(self._waiting) // (1 + self._idle))
-                    chosen = next_batch([waiting for waiting, _ in self._waiting], min(share, self._max_batch))
+                    share = -(-len(queue) // (1 + self._idle))
+                    chosen = next_batch(queue, min(share, self._max_batch), self._overtaken)
+                    self._count_files(chosen)
                     self._count_waits(chosen)
                     batch = [(waiting.request, future) for waiting, future in self._waiting if waiting in chosen]
                     self._waiting = [entry for entry in self._waiting if entry[0] not in chosen]
@@ -202,6 +225,19 @@ class Engine:
                 self._wake.wait()
                 self._idle -= 1
             return None
+
+    def _release(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]]) -> None:
+        """The batch is answered, and its lane is free again."""
+        with self._wake:
+            self._file_lanes -= not batch[0][0].realtime
+
+    def _count_files(self, chosen: list[Waiting]) -> None:
+        """Take note of a batch that begins: all of it is live, or none."""
+        if not chosen[0].request.realtime:
+            self._file_lanes += 1
+            self._overtaken = 0
+        elif any(not waiting.request.realtime for waiting, _ in self._waiting):
+            self._overtaken += len(chosen)
 
     def _count_waits(self, chosen: list[Waiting]) -> None:
         now = time.monotonic()

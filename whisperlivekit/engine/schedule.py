@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 from whisperlivekit.core.hypothesis import DecodeRequest
 
-PATIENCE = 50
-"""Later requests that may be served before a file's request; after that it counts like a live one. At full load, with
-about six decodes a second, a file gets a decode every eight seconds or so: slow, but it does not starve."""
+PATIENCE = 200
+"""Live requests that may be served while another request waits; then that goes first, and of several files one. At full
+load, with six to ten decodes a second, one paragraph of a file is decoded every 20 to 30 s: slow, but files do not
+starve."""
+
+LIVE_S = 30.0
+"""How long after the last live request a lane is kept free for the next one. Whoever listens for a while in a
+conversation is answered at once when speaking again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,25 +26,42 @@ class Waiting:
 def may_share_batch(one: DecodeRequest, other: DecodeRequest) -> bool:
     """Whether the model can decode both with one call.
 
-    CTranslate2 takes one beam width and one prompt length for a whole batch. Language, prompt and hotwords make up the
-    prompt, and equal texts have equally many tokens, so no text has to be tokenised to know this. A request whose
-    language must be detected is decoded alone.
+    CTranslate2 takes one beam width and one prompt length for a whole batch. The width follows from ``final`` and
+    ``beams``. Language, prompt and hotwords make up the prompt, and equal texts have equally many tokens, so no text
+    has to be tokenised to know this. A request whose language must be detected is decoded alone.
     """
     return one.language is not None and _shared_options(one) == _shared_options(other)
 
 
-def next_batch(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
+def room_for_files(lanes: int, files: int, live_s: float) -> bool:
+    """Whether another lane may decode a file's request.
+
+    A file's request takes one or two seconds, for which a live request would have to wait. So while people speak, one
+    of several lanes is always free of files.
+
+    Args:
+        lanes: of the engine.
+        files: lanes that decode a file's request now.
+        live_s: seconds since the last live request came.
+    """
+    return files < (max(1, lanes - 1) if live_s < LIVE_S else lanes)
+
+
+def next_batch(waiting: Sequence[Waiting], max_batch: int, overtaken: int = 0) -> list[Waiting]:
     """Up to ``max_batch`` requests that share a batch: live speech before files, then finals, then the oldest.
 
-    No request starves. A session has at most one request waiting, so the number of finals that can overtake a partial
-    is bounded by the number of sessions. A file's request is overtaken by at most ``PATIENCE`` later requests.
+    ``overtaken``: live requests that were served since a file was, while files were waiting.
+
+    No request starves. A partial counts like a final after ``PATIENCE`` later requests, and at most ``PATIENCE`` live
+    requests are served between two of files.
     """
     if not waiting:
         return []
+
     newest = max(entry.arrival for entry in waiting)
 
     def order(entry: Waiting) -> tuple[bool, bool, int]:
-        overdue = newest - entry.arrival >= PATIENCE
+        overdue = (newest - entry.arrival if entry.request.realtime else overtaken) >= PATIENCE
         return not (entry.request.realtime or overdue), not (entry.request.final or overdue), entry.arrival
 
     first, *others = sorted(waiting, key=order)
@@ -56,7 +78,7 @@ def _belong_together(one: DecodeRequest, other: DecodeRequest) -> bool:
 
 
 def _shared_options(request: DecodeRequest) -> tuple[object, ...]:
-    return request.final, request.language, request.prompt, request.hotwords
+    return request.final, request.beams, request.language, request.prompt, request.hotwords
 
 
 def _has_forced(request: DecodeRequest) -> bool:

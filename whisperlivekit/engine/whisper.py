@@ -73,7 +73,8 @@ class EngineConfig:
     max_batch: int = 1
     """Largest number of requests in one batch; see ``MAX_BATCH``."""
     beams: int = 3
-    """Beam width of the last decode of an utterance; the other decodes use at most ``LIVE_BEAMS``."""
+    """Beam width of the last decode of an utterance; decodes during speech use at most ``LIVE_BEAMS``, and a request
+    may have a width of its own."""
     language: str | None = "ru"
     """Language of the decodes that warm the model up; None: detect it."""
     longest_s: float = CONTEXT_S
@@ -143,7 +144,7 @@ class WhisperModel:
             ValueError: two of the requests cannot share a batch; see ``may_share_batch``.
         """
         if not all(may_share_batch(requests[0], other) for other in requests[1:]):
-            raise ValueError("found requests that cannot share a batch, expected one language, prompt and finality")
+            raise ValueError("found requests that cannot share a batch, expected one language, prompt and beam width")
         self.stages_s = {}
         audible = [request for request in requests if len(request.samples) >= SHORTEST]
         decoded = iter(self._decode(audible) if audible else ())
@@ -159,7 +160,7 @@ class WhisperModel:
         with self._timed("encode"):
             encoded = self._encode([np.concatenate([request.context, request.samples]) for request in requests])
         with self._timed("generate"):
-            generated = self._generate(encoded, tokens, requests[0].final)
+            generated = self._generate(encoded, tokens, self._beams(requests[0]))
         texts: list[list[int]] = []
         looped: list[bool] = []
         for own, (_, ids) in zip(tokens, generated, strict=True):
@@ -180,6 +181,10 @@ class WhisperModel:
             )
             for request, (no_speech, _), (words, count), loop in zip(requests, generated, aligned, looped, strict=True)
         ]
+
+    def _beams(self, request: DecodeRequest) -> int:
+        """The beam width of a request and of all that share its batch."""
+        return request.beams or (self._config.beams if request.final else min(self._config.beams, LIVE_BEAMS))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -224,7 +229,7 @@ class WhisperModel:
         return frames
 
     def _generate(
-        self, encoded: NDArray[np.float32], tokens: Sequence[RequestTokens], final: bool
+        self, encoded: NDArray[np.float32], tokens: Sequence[RequestTokens], beams: int
     ) -> list[tuple[float, list[int]]]:
         """No-speech probability and the text tokens after the forced ones, for each request."""
         longest = max(len(own.prompt) + len(own.forced) + own.budget for own in tokens)
@@ -241,7 +246,7 @@ class WhisperModel:
         results = self._model.generate(
             self._view(encoded[-len(prompts) :]),
             prompts,
-            beam_size=self._config.beams if final else min(self._config.beams, LIVE_BEAMS),
+            beam_size=beams,
             # CTranslate2 gives the decoding half of it, prompt and forced text included.
             max_length=min(448, 2 * longest),
             return_no_speech_prob=True,

@@ -14,6 +14,8 @@ from starlette.requests import HTTPConnection
 
 from whisperlivekit import __version__
 from whisperlivekit.core.commands import Start
+from whisperlivekit.core.file_session import FileSession
+from whisperlivekit.core.session import Session
 from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector
 from whisperlivekit.errors import ModelUnavailable, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.observe import systemd
@@ -23,7 +25,7 @@ from whisperlivekit.server.upload import Uploads
 from whisperlivekit.session.admission import Admission, Ticket
 from whisperlivekit.session.pace import TimedRecognizer
 from whisperlivekit.session.runner import SessionRunner
-from whisperlivekit.settings.configs import session_config
+from whisperlivekit.settings.configs import file_config, session_config
 from whisperlivekit.settings.declarations import Settings
 from whisperlivekit.settings.machine import lanes_per_worker, resolved_compute_type, resolved_device, worker_count
 
@@ -95,6 +97,7 @@ class Service:
     def __init__(self, settings: Settings, engine_factory: EngineFactory) -> None:
         self.settings = settings
         self.session_config = session_config(settings)
+        self.file_config = file_config(settings)
         self.guard = Guard(
             keys=settings.api_key_list,
             origins=settings.allowed_origin_list,
@@ -197,11 +200,12 @@ class Service:
         return ticket
 
     def start_session(self, start: Start) -> SessionRunner:
-        """A new session on this worker's engine."""
+        """A new session on this worker's engine: of a stream, or of a file, which is not real-time."""
         if self._engine is None:
             raise ModelUnavailable("the model is not loaded")
         timed = TimedRecognizer(self._engine, self.admission.pace)
-        return SessionRunner(timed, self._engine.detector(), self.session_config, start)
+        session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
+        return SessionRunner(timed, self._engine.detector(), session)
 
     @contextmanager
     def track(self, stream: Drained) -> Iterator[None]:

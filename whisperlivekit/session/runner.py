@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Command, Flush, Start, Stop
 from whisperlivekit.core.events import Event
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
-from whisperlivekit.core.session import Session, SessionConfig
+from whisperlivekit.core.file_session import FileSession
+from whisperlivekit.core.hypothesis import DecodeRequest
+from whisperlivekit.core.session import Session
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW
 from whisperlivekit.engine.api import Recognizer, SpeechDetector
 from whisperlivekit.errors import DecodeFailed, WhisperLiveKitError
 
 MAX_WAITING_S = 30
 """Seconds of speech that may wait for their first decode; with more, ``receive`` makes the client wait. Two of the
-longest windows, so that the next decode always has enough audio; 2 MB per session."""
+longest live windows, or one paragraph of a file and a bit, so that the next decode always has enough audio; 2 MB per
+stream, 4 MB per file."""
 
 DETECTOR_BATCH = 3 * WINDOW
 """Samples that the speech detector gets in one call. Between two calls other work fills the processor's caches, and
@@ -28,19 +30,21 @@ PIECE = SAMPLE_RATE
 
 
 class SessionRunner:
-    """One stream, from ``Start`` to ``Done``.
+    """One stream or file, from ``Start`` to ``Done``.
 
     ``receive`` takes commands in order. ``events`` yields events in order and ends after ``Done``. If the engine as a
     whole fails, ``events`` raises the error.
     """
 
-    def __init__(self, recognizer: Recognizer, detector: SpeechDetector, config: SessionConfig, start: Start) -> None:
+    def __init__(self, recognizer: Recognizer, detector: SpeechDetector, session: Session | FileSession) -> None:
+        """session: a new one, which has received nothing."""
         self._recognizer = recognizer
         self._detector = detector
-        self._session = Session(config, start)
+        self._session = session
         self._undetected: list[NDArray[np.float32]] = []
         """Audio that the session has received and the detector has not."""
-        self._decoding: asyncio.Task[None] | None = None
+        self._decoding: set[asyncio.Task[None]] = set()
+        """The decodes in flight: as many as the session asks for."""
         self._moved = asyncio.Event()
         """Something changed that ``events`` must look at."""
         self._events: list[Event] = []
@@ -96,7 +100,7 @@ class SessionRunner:
                 continue
             if self._failure:
                 raise self._failure
-            if self._session.finished or self._closed or (self._draining and self._decoding is None):
+            if self._session.finished or self._closed or (self._draining and not self._decoding):
                 return
             await self._moved.wait()
 
@@ -106,19 +110,20 @@ class SessionRunner:
         return len(self._events)
 
     async def drain(self) -> None:
-        """Wait for the decode in flight, whose words are still told, then end ``events`` without ``Done``."""
+        """Wait for the decodes in flight, whose words are still told, then end ``events`` without ``Done``."""
         self._draining = True
-        if self._decoding is not None:
-            await asyncio.wait([self._decoding])
+        if self._decoding:
+            await asyncio.wait(self._decoding)
         self._moved.set()
 
     async def close(self) -> None:
-        """Abandon the stream: cancel the decode in flight and end ``events``. Calling it twice has no effect."""
+        """Abandon the stream: cancel the decodes in flight and end ``events``. Calling it twice has no effect."""
         self._closed = True
         self._moved.set()
-        if self._decoding is not None:
-            self._decoding.cancel()
-            await asyncio.wait([self._decoding])
+        for decoding in self._decoding:
+            decoding.cancel()
+        if self._decoding:
+            await asyncio.wait(self._decoding)
 
     async def _detect(self) -> None:
         """Find the speech in the audio that the session has received."""
@@ -128,35 +133,32 @@ class SessionRunner:
             self._session.receive_speech(await self._detector.feed(samples))
 
     async def _wait_for_room(self) -> None:
-        while self._session.waiting > MAX_WAITING_S * SAMPLE_RATE and self._decoding is not None and not self._closed:
-            await asyncio.wait([self._decoding])
+        while self._session.waiting > MAX_WAITING_S * SAMPLE_RATE and self._decoding and not self._closed:
+            await asyncio.wait(self._decoding, return_when=asyncio.FIRST_COMPLETED)
 
     def _advance(self) -> None:
-        """Collect events, and start the decode that is due."""
+        """Collect events, and start the decodes that are due."""
         self._events.extend(self._session.events())
-        if self._decoding is None and not self._closed and not self._draining and self._failure is None:
-            request = self._session.next_decode()
-            if request is not None:
-                self._decoding = asyncio.create_task(self._decode(request))
-                self._decoding.add_done_callback(self._end_decode)
+        while not (self._closed or self._draining or self._failure) and (request := self._session.next_decode()):
+            decoding = asyncio.create_task(self._decode(request))
+            self._decoding.add(decoding)
+            decoding.add_done_callback(self._end_decode)
         self._moved.set()
 
     def _end_decode(self, decoding: asyncio.Task[None]) -> None:
         """An unexpected exception is raised by ``events``: otherwise the stream would wait for ever."""
+        self._decoding.discard(decoding)
         if not decoding.cancelled() and (error := decoding.exception()) is not None:
             self._failure = error
-            self._moved.set()
+        self._moved.set()
 
     async def _decode(self, request: DecodeRequest) -> None:
-        hypothesis: Hypothesis | None = None
         try:
             hypothesis = await self._recognizer.transcribe(request)
         except DecodeFailed:
             self._session.receive_failure(request.id)
         except WhisperLiveKitError as error:
             self._failure = error
-        finally:
-            self._decoding = None
-        if hypothesis is not None:
+        else:
             self._session.receive_hypothesis(hypothesis)
         self._advance()

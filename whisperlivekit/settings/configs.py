@@ -13,6 +13,7 @@ from whisperlivekit.settings.machine import (
 )
 
 if TYPE_CHECKING:
+    from whisperlivekit.core.file_session import FileConfig
     from whisperlivekit.core.session import SessionConfig
     from whisperlivekit.engine.whisper import EngineConfig
 
@@ -33,6 +34,7 @@ def library_environment(settings: Settings) -> dict[str, str]:
 
 def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
     """The configuration of one worker's engine. Worker i gets GPU i modulo the number of visible GPUs."""
+    from whisperlivekit.core.paragraph import LONGEST_S
     from whisperlivekit.core.session import MAX_CONTEXT_S
     from whisperlivekit.engine.whisper import MAX_BATCH, EngineConfig
 
@@ -48,7 +50,7 @@ def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
         max_batch=MAX_BATCH[device],
         beams=settings.beams,
         language=settings.fixed_language,
-        longest_s=session_config(settings).max_window_s + MAX_CONTEXT_S,
+        longest_s=max(LONGEST_S, session_config(settings).max_window_s + MAX_CONTEXT_S),
         silero_dir=models.silero_folder(settings.model_dir),
     )
 
@@ -64,4 +66,19 @@ def session_config(settings: Settings) -> "SessionConfig":
         min_silence_s=settings.min_silence,
         language=settings.fixed_language,
         prompt=settings.init_prompt,
+    )
+
+
+def file_config(settings: Settings) -> "FileConfig":
+    """The configuration of a file, as long as the client does not ask for something else."""
+    from whisperlivekit.core.file_session import FileConfig
+    from whisperlivekit.engine.whisper import MAX_BATCH
+
+    return FileConfig(
+        speech_threshold=settings.vad_threshold,
+        min_silence_s=settings.min_silence,
+        language=settings.fixed_language,
+        prompt=settings.init_prompt,
+        # One paragraph is decoded and one is ready for each place in the batches of all lanes.
+        at_once=2 * lanes_per_worker(settings) * MAX_BATCH[resolved_device(settings)],
     )
