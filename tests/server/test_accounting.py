@@ -66,7 +66,7 @@ def test_latencies_of_real_time_audio_are_counted() -> None:
         (Partial("да", 0, int(0.5 * SECOND)), SECOND),
         (Partial("да", 0, int(0.5 * SECOND)), 2 * SECOND),
         (Committed((word(0.5),), 0), SECOND),
-        (Progress(2 * SECOND, SECOND, 2 * SECOND, 0), 2 * SECOND),
+        (Progress(2 * SECOND, SECOND, 0), 2 * SECOND),
     )
     assert told["partial_latency_seconds_count"] == told["commit_latency_seconds_count"] == 1
     assert told["partial_latency_seconds_sum"] == told["commit_latency_seconds_sum"] == pytest.approx(0.5)
@@ -77,7 +77,7 @@ def test_a_stream_that_commits_by_utterance_is_not_late_while_its_words_wait() -
     """Its words are held on purpose: what counts is how far the decodes are, and when the last word comes."""
     end = 2 * SECOND
     told, ticket = accounted(
-        (Progress(end, 0, int(1.5 * SECOND), 0), end),
+        (Progress(end, 0, 0, heard=int(1.5 * SECOND)), end),
         (Committed((word(0.5), word(1.75)), end), end),
         start=Start(commit="utterance"),
     )
@@ -90,7 +90,7 @@ def test_a_stream_that_commits_by_utterance_is_not_late_while_its_words_wait() -
 def test_latencies_of_audio_that_is_sent_at_once_are_not(realtime: bool, end_s: int) -> None:
     """A file, or a stream that is far ahead of the clock, is late by nature."""
     end = end_s * SECOND
-    told, ticket = accounted((Committed((word(0.5),), 0), end), (Progress(end, 0, 0, 0), end), realtime=realtime)
+    told, ticket = accounted((Committed((word(0.5),), 0), end), (Progress(end, 0, 0), end), realtime=realtime)
     assert told["commit_latency_seconds_count"] == told["lag_seconds_count"] == ticket.lag_s == 0
     assert told["words_total"] == 1
 

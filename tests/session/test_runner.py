@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Flush, Resume, Start, Stop
-from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, SpeechStarted, UtteranceEnded
+from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, Refined, SpeechStarted, UtteranceEnded
 from whisperlivekit.core.file_session import FileConfig, FileSession
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.session import Session, SessionConfig
@@ -481,21 +481,41 @@ def test_close_cancels_every_decode_of_a_file() -> None:
     run(test)
 
 
-def test_drain_tells_every_paragraph_that_is_being_decoded() -> None:
-    """And begins no other."""
+class PatientEngine(HeldEngine):
+    """Only decodes of paragraphs wait until the test releases them."""
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        if request.realtime:
+            return await ScriptedEngine.transcribe(self, request)
+        return await super().transcribe(request)
+
+
+def test_drain_does_not_wait_for_a_paragraph() -> None:
+    """It may wait long for its turn behind live speech. The resumed stream decodes it again, and no word is lost."""
 
     async def test() -> None:
-        engine = CountingEngine()
-        runner = file_runner_of(engine)
-        reader = asyncio.create_task(collect(runner))
-        await feed(runner, spoken(3))
-        await engine.busy(2)
-        draining = asyncio.create_task(runner.drain())
-        await asyncio.sleep(0)
-        engine.release.set()
-        await draining
-        assert len([event for event in await reader if isinstance(event, Committed)]) == 2
-        assert len(engine.requests) == 2
+        engine = PatientEngine()
+        first = runner_of(engine, Start(refine=True))
+        reader = asyncio.create_task(collect(first))
+        await feed(first, np.concatenate([loud(30 * WORD), quiet(3 * SAMPLE_RATE)]))
+        await engine.begun.wait()
+        await first.drain()
+        events = await reader
+        assert engine.cancelled == 1
+        assert not [event for event in events if isinstance(event, Refined)]
+        had = words_of(events)
+        assert len(had) == 30
+        kept, live = [(e.kept_from, e.live_from) for e in events if isinstance(e, UtteranceEnded)][-1]
+        assert live is not None
+        second = runner_of(ScriptedEngine(), Start(refine=True, resume=Resume("before", kept, (), live, tuple(had))))
+        reader = asyncio.create_task(collect(second))
+        await feed(second, np.concatenate([loud(30 * WORD), quiet(3 * SAMPLE_RATE)])[kept:])
+        await second.receive(Stop())
+        events = await reader
+        assert not words_of(events)
+        (refined,) = [event for event in events if isinstance(event, Refined)]
+        assert refined.replaces == 30
+        assert refined.text == "".join(word.text for word in had)
 
     run(test)
 

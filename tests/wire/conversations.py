@@ -39,7 +39,7 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         AUDIO,
         events.Partial(" Добрый", 9_600, 14_400),
         AUDIO,
-        events.Progress(16_000, 8_000, 15_000, 0),
+        events.Progress(16_000, 8_000, 0),
         events.Committed((Word(" Добрый", 9_600, 14_400, 0.8714),), 0),
         events.Partial(" день,", 15_200, 19_200),
         {"type": "flush"},
@@ -48,7 +48,7 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         events.UtteranceEnded(8_000, 32_000, 32_000),
         events.Flushed(32_000, 32_000),
         AUDIO,
-        events.Progress(48_000, 48_000, 48_000, 44_800),
+        events.Progress(48_000, 48_000, 44_800),
         events.SpeechStarted(50_000),
         events.Gap(50_000, 58_000, "decode_failed", 58_000),
         {"type": "stop"},
@@ -92,7 +92,7 @@ CONVERSATIONS: dict[str, list[Turn]] = {
             0, 17_000, (Word(" Мы", 3_200, 8_000, 0.9), Word(" строим", 8_000, 16_000, 0.9)), 2, True, 20_000, 20_000
         ),
         events.Committed((Word(" дом.", 24_000, 32_000, 0.9),), 20_000, 36_000),
-        events.Progress(48_000, 48_000, 48_000, 20_000, 46_000),
+        events.Progress(48_000, 48_000, 20_000, 46_000),
     ],
     "refined_resumed": [
         {

@@ -123,10 +123,10 @@ class Progress:
     received: int
     settled: int
     """Everything before this sample is committed, silent or part of a gap."""
-    heard: int
-    """Everything before this sample is silent, or was decoded at least once."""
     kept_from: int
     live_from: int | None = None
+    heard: int | None = None
+    """Everything before this sample is silent, or was decoded at least once. None: the same as ``settled``."""
 
 
 @dataclass(frozen=True, slots=True)

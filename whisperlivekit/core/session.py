@@ -368,7 +368,7 @@ class Session:
             if self._utterances:
                 head = self._utterances[0]
                 settled, heard = head.settled_to, min(heard, max(head.window_start, head.decoded_to))
-            self._events.append(Progress(self.received, settled, heard, *self._kept()))
+            self._events.append(Progress(self.received, settled, *self._kept(), heard))
         if self._stopped and not self._utterances and not (self._refinement and not self._refinement.idle):
             self._end()
 

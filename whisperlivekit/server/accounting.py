@@ -65,8 +65,8 @@ class StreamAccount:
                 self._gaps += end - start
                 self._metrics.gap.labels(reason).inc((end - start) / SAMPLE_RATE)
                 log.warning("gap", extra={"start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE, "reason": reason})
-            case Progress(end, settled, heard):
-                self._observe_lag(end, heard if self._by_utterance else settled)
+            case Progress(end, settled, heard=heard):
+                self._observe_lag(end, heard if self._by_utterance and heard is not None else settled)
             case _:
                 pass
 

@@ -43,7 +43,7 @@ class SessionRunner:
         self._session = session
         self._undetected: list[NDArray[np.float32]] = []
         """Audio that the session has received and the detector has not."""
-        self._decoding: set[asyncio.Task[None]] = set()
+        self._decoding: dict[asyncio.Task[None], DecodeRequest] = {}
         """The decodes in flight: as many as the session asks for."""
         self._moved = asyncio.Event()
         """Something changed that ``events`` must look at."""
@@ -110,8 +110,13 @@ class SessionRunner:
         return len(self._events)
 
     async def drain(self) -> None:
-        """Wait for the decodes in flight, whose words are still told, then end ``events`` without ``Done``."""
+        """Wait for the live decode in flight, whose words are still told, then end ``events`` without ``Done``. Other
+        decodes may wait long for their turn: they are abandoned, and the resumed stream asks for them again.
+        """
         self._draining = True
+        for decoding, request in self._decoding.items():
+            if not request.realtime:
+                decoding.cancel()
         if self._decoding:
             await asyncio.wait(self._decoding)
         self._moved.set()
@@ -141,13 +146,13 @@ class SessionRunner:
         self._events.extend(self._session.events())
         while not (self._closed or self._draining or self._failure) and (request := self._session.next_decode()):
             decoding = asyncio.create_task(self._decode(request))
-            self._decoding.add(decoding)
+            self._decoding[decoding] = request
             decoding.add_done_callback(self._end_decode)
         self._moved.set()
 
     def _end_decode(self, decoding: asyncio.Task[None]) -> None:
         """An unexpected exception is raised by ``events``: otherwise the stream would wait for ever."""
-        self._decoding.discard(decoding)
+        del self._decoding[decoding]
         if not decoding.cancelled() and (error := decoding.exception()) is not None:
             self._failure = error
         self._moved.set()
