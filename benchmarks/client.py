@@ -81,6 +81,21 @@ class Recording:
     def committed(self) -> str:
         return self.snapshots[-1].committed if self.snapshots else ""
 
+    @property
+    def refined(self) -> str:
+        """The committed text, with what was refined in place of it."""
+        if not self.of_type("refined"):
+            return self.committed
+        refined, waiting = "", []
+        for _, event in self.events:
+            match event:
+                case {"type": "committed", "text": text, "words": words}:
+                    waiting += _with_spaces(text, words)
+                case {"type": "refined", "text": text, "replaces": count}:
+                    refined += text
+                    del waiting[:count]
+        return refined + "".join(word["text"] for word in waiting)
+
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [event for _, event in self.events if event.get("type") == kind]
 
@@ -136,10 +151,14 @@ class Native:
         self.ready = False
         self.over = False
         self.kept_from = 0
+        self.live_from: int | None = None
+        """Only if the stream is refined."""
         self.draining = False
         self._options = {"encoding": "pcm_s16le", "sample_rate": rate, **options}
         self._session: str | None = None
         self._words: list[dict[str, Any]] = []
+        """What to bring when the stream resumes: the words after ``kept_from`` or, if it is refined, those that were
+        not."""
 
     def opening(self) -> Sequence[Message]:
         self.ready = False
@@ -149,6 +168,8 @@ class Native:
             start["resume"] = {"position": self.kept_from, "words": self._words}
             if self._session is not None:
                 start["resume"]["session"] = self._session
+            if self.live_from is not None:
+                start["resume"]["live_from"] = self.live_from
         return [json.dumps(start, ensure_ascii=False)]
 
     def position_s(self) -> float | None:
@@ -160,6 +181,7 @@ class Native:
             return None
         start = max(self.kept_from / SERVER_RATE, self._words[-1]["end"] if self._words else 0.0)
         self._forget_before(position)
+        self._drop_words(position)
         gap = {"type": "gap", "start": start, "end": position_s, "reason": "resume_lost", "kept_from": position}
         return gap if start < position_s else None
 
@@ -182,6 +204,10 @@ class Native:
                 self.committed += message["text"]
                 self.partial = ""
                 self._words += _with_spaces(message["text"], message["words"])
+            case "refined":
+                if message["replaces"] > len(self._words):
+                    raise StreamFailed("protocol", f"{message['replaces']} words refined, expected {len(self._words)}")
+                del self._words[: message["replaces"]]
             case "draining":
                 self.draining = True
             case "error":
@@ -191,11 +217,16 @@ class Native:
                 self.over = True
         if "kept_from" in message:
             self._forget_before(message["kept_from"])
+            self.live_from = message.get("live_from")
+            if self.live_from is None:
+                self._drop_words(self.kept_from)
 
     def _forget_before(self, position: int) -> None:
         if position < self.kept_from:
             raise StreamFailed("protocol", f"kept_from is {position}, expected at least {self.kept_from} as before")
         self.kept_from = position
+
+    def _drop_words(self, position: int) -> None:
         # Word times are rounded to milliseconds: a word that ends at the position may seem to end 0.5 ms after it.
         while self._words and round(self._words[0]["end"] * SERVER_RATE) <= position + MILLISECOND // 2:
             self._words.pop(0)

@@ -4,14 +4,17 @@
     python -m benchmarks.engine --group 'read=speech/read_*.flac' --group 'phone=speech/phone/*.flac' --decode-s 0.16
 
 On the simulated clock, audio arrives in 40 ms chunks at exactly 1x. A decode that starts at t ends at t plus the CPU
-time that it really took. So a stream behaves as on a machine with one free core, and takes a fraction of the time. With
+time that it really took. So a stream behaves as on a machine with one free core, and takes a fraction of the time;
+paragraphs, with ``--refine``, are decoded by another core. With
 ``--decode-s`` every decode takes that long on the clock, so that two runs with the same settings give the same figures,
 whatever else the machine does.
 
 Every combination of ``--set`` values is one row of the table. The settings are fields of SessionConfig and module
 constants of the engine and the core (``whisper.PADDING_S``). Latencies are in seconds, WER in errors per reference
 word, ``CPU/s`` in CPU seconds of decoding per second of audio. With ``--group`` a table of the groups follows (see
-``benchmarks.groups``).
+``benchmarks.groups``). ``--commit`` and ``--refine`` are options of the stream, as in the protocol. With them, further
+columns give the time from the last word of an utterance to its text, and the word error rate of the refined text with
+the time from the end of a paragraph to that text. The groups are then scored with the refined text.
 """
 
 import argparse
@@ -29,12 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.groups import group_rows, table
-from benchmarks.scoring import Snapshot, TimedWord, score
+from benchmarks.scoring import Snapshot, TimedWord, count_errors, last_word_latencies, percentile, score
 from benchmarks.speech import Speech, add_group_option, read_groups, read_recording, read_samples
-from whisperlivekit.core import commit, gate, session
+from whisperlivekit.core import commit, gate, paragraph, refine, session
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.events import Committed, Event, Partial, UtteranceEnded
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.events import Committed, Done, Event, Partial, Refined, UtteranceEnded
+from whisperlivekit.core.hypothesis import Hypothesis, Word
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine import memory, silero, whisper
@@ -42,7 +45,12 @@ from whisperlivekit.engine.models import find_silero
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
 CHUNK = 640
-MODULES: dict[str, Any] = {"whisper": whisper, "session": session, "gate": gate, "commit": commit}
+DEFAULTS = Start()
+EXTRA = ("final_p50_s", "final_p95_s", "wer_refined", "refine_p50_s", "refine_p95_s")
+"""Figures that only some options have."""
+MODULES: dict[str, Any] = {
+    "whisper": whisper, "session": session, "gate": gate, "commit": commit, "paragraph": paragraph, "refine": refine,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,12 +71,24 @@ class Transcript:
     committed: str = ""
     partial: str = ""
     snapshots: list[Snapshot] = dataclasses.field(default_factory=list)
+    refined: str = ""
+    """With what was refined in place of committed text."""
+    late_s: list[float] = dataclasses.field(default_factory=list)
+    """For each paragraph the time from its end to its refined text."""
+    _unrefined: list[Word] = dataclasses.field(default_factory=list)
 
     def apply(self, events: list[Event], now: float) -> None:
         for event in events:
             match event:
-                case Committed():
+                case Committed(words):
                     self.committed, self.partial = self.committed + event.text, ""
+                    self._unrefined += words
+                case Refined(end=end, replaces=replaces):
+                    del self._unrefined[:replaces]
+                    self.refined += event.text
+                    self.late_s.append(now - end / SAMPLE_RATE)
+                case Done():
+                    self.refined += "".join(word.text for word in self._unrefined)
                 case Partial(text):
                     self.partial = text
                 case UtteranceEnded():
@@ -80,39 +100,44 @@ class Transcript:
 
 
 def play(
-    stream: Stream, model: WhisperModel, config: SessionConfig, decode_s: float | None = None
+    stream: Stream,
+    model: WhisperModel,
+    config: SessionConfig,
+    decode_s: float | None = None,
+    start: Start = DEFAULTS,
 ) -> tuple[Transcript, float, int]:
     """Play a stream to its end.
 
-    ``decode_s``: duration of each decode on the simulated clock, instead of its CPU time.
+    ``decode_s``: duration of each decode on the simulated clock, instead of its CPU time. ``start``: the stream's
+    options.
 
     Returns:
         The transcript with its times, the CPU seconds of all decodes, and the number of decodes.
     """
-    core = Session(config, Start())
+    core = Session(config, start)
     transcript = Transcript()
     cpu = 0.0
     decodes = 0
-    answer: tuple[float, Hypothesis] | None = None
+    answers: list[tuple[float, Hypothesis]] = []
+    """The decodes in flight, at most one live and one of a paragraph, with the times at which they end."""
     judged = 0
 
-    def decode(now: float) -> tuple[float, Hypothesis] | None:
+    def decode(now: float) -> None:
         nonlocal cpu, decodes
-        request: DecodeRequest | None = core.next_decode()
-        if request is None:
-            return None
-        began = time.process_time()
-        (hypothesis,) = model.decode([request])
-        took = time.process_time() - began
-        cpu += took
-        decodes += 1
-        return now + (took if decode_s is None else decode_s), hypothesis
+        while (request := core.next_decode()) is not None:
+            began = time.process_time()
+            (hypothesis,) = model.decode([request])
+            took = time.process_time() - began
+            cpu += took
+            decodes += 1
+            answers.append((now + (took if decode_s is None else decode_s), hypothesis))
+            answers.sort(key=lambda answer: answer[0])
 
     position = 0
     while not core.finished:
         arrival = (position + CHUNK) / SAMPLE_RATE if position < len(stream.samples) else float("inf")
-        if answer is not None and answer[0] <= arrival:
-            now, hypothesis = answer
+        if answers and answers[0][0] <= arrival:
+            now, hypothesis = answers.pop(0)
             core.receive_hypothesis(hypothesis)
         elif position < len(stream.samples):
             now = arrival
@@ -125,11 +150,8 @@ def play(
                 core.receive_stop()
         else:
             raise RuntimeError("the session is not finished, but no audio and no decode is pending")
-        if answer is not None and answer[0] <= now:
-            answer = None
         transcript.apply(core.events(), now)
-        if answer is None:
-            answer = decode(now)
+        decode(now)
     return transcript, cpu, decodes
 
 
@@ -149,9 +171,13 @@ def combinations(settings: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def run(
-    streams: list[Stream], model: WhisperModel, chosen: dict[str, Any], decode_s: float | None = None
+    streams: list[Stream],
+    model: WhisperModel,
+    chosen: dict[str, Any],
+    decode_s: float | None = None,
+    start: Start = DEFAULTS,
 ) -> dict[str, Any]:
-    """One row of the table: the means over the streams with the chosen settings.
+    """One row of the table: the means over the streams with the chosen settings and the stream's options in ``start``.
 
     Raises:
         SystemExit: a chosen setting does not exist.
@@ -168,14 +194,30 @@ def run(
     config = SessionConfig(**{name: value for name, value in chosen.items() if name in fields})
     rows = []
     for stream in streams:
-        transcript, cpu, decodes = play(stream, model, config, decode_s)
+        transcript, cpu, decodes = play(stream, model, config, decode_s, start)
         result = score(transcript.snapshots, stream.words)
         seconds = len(stream.samples) / SAMPLE_RATE
         row = {**dataclasses.asdict(result), "cpu": cpu / seconds, "decodes": decodes / seconds}
-        rows.append({"stream": stream.name, **row, "text": transcript.committed})
-    keys = ("wer", "commit_p50_s", "commit_p95_s", "partial_p50_s", "partial_p95_s", "retracted", "cpu", "decodes")
+        row |= dict(_of_option(transcript, stream.words, start))
+        rows.append({"stream": stream.name, **row, "text": transcript.refined})
+    keys = ["wer", "commit_p50_s", "commit_p95_s", "partial_p50_s", "partial_p95_s", "retracted", "cpu", "decodes"]
+    keys += [key for key in EXTRA if all(key in row for row in rows)]
     means = {key: statistics.fmean(row[key] or 0 for row in rows) for key in keys}
     return {"set": chosen, **means, "streams": rows}
+
+
+def _of_option(
+    transcript: Transcript, reference: tuple[TimedWord, ...], start: Start
+) -> Iterator[tuple[str, float | None]]:
+    """The figures that the stream's options add."""
+    if start.commit == "utterance":
+        latencies = last_word_latencies(transcript.snapshots, reference)
+        yield "final_p50_s", percentile(latencies, 0.5)
+        yield "final_p95_s", percentile(latencies, 0.95)
+    if start.refine:
+        yield "wer_refined", count_errors([word.text for word in reference], transcript.refined).wer
+        yield "refine_p50_s", percentile(transcript.late_s, 0.5)
+        yield "refine_p95_s", percentile(transcript.late_s, 0.95)
 
 
 def main() -> None:
@@ -186,6 +228,8 @@ def main() -> None:
     parser.add_argument("--stream", action="append", default=[], metavar="AUDIO[=REFERENCE]")
     add_group_option(parser)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE[,VALUE...]")
+    parser.add_argument("--commit", choices=["words", "utterance"], default="words")
+    parser.add_argument("--refine", action="store_true", help="ask for refined text")
     parser.add_argument("--decode-s", type=float, help="duration of a decode on the clock; default: its CPU time")
     parser.add_argument("--text", action="store_true", help="print the transcripts too")
     parser.add_argument("--json", type=Path, help="write all results here")
@@ -210,9 +254,13 @@ def main() -> None:
     config = EngineConfig(arguments.model, "cpu", threads=arguments.threads, beams=arguments.beams)
     model = WhisperModel(config)
     results = []
-    print("  WER  | commit p50/p95 | partial p50/p95 | retr | CPU/s | decodes/s | settings")
+    extra = (["final p50 | p95"] if arguments.commit == "utterance" else []) + (
+        ["refined WER | late p50 | p95"] if arguments.refine else []
+    )
+    print(" | ".join(["  WER ", "commit p50/p95 | partial p50/p95 | retr | CPU/s | decodes/s", *extra, "settings"]))
     for chosen in combinations(arguments.set):
-        result = run(streams, model, chosen, arguments.decode_s)
+        start = Start(commit=arguments.commit, refine=arguments.refine)
+        result = run(streams, model, chosen, arguments.decode_s, start)
         texts = zip(recordings, (row["text"] for row in result["streams"]), strict=True)
         groups = group_rows((recording, text) for recording, text in texts if recording.group)
         result["groups"] = [row.rounded() for row in groups]
@@ -221,7 +269,9 @@ def main() -> None:
             print(
                 f"{row['wer']:6.3f} | {row['commit_p50_s']:5.2f} / {row['commit_p95_s']:5.2f} | "
                 f"{row['partial_p50_s']:5.2f} / {row['partial_p95_s']:6.2f} | {row['retracted']:4.0f} | "
-                f"{row['cpu']:5.3f} | {row['decodes']:5.2f} | {row.get('stream', '')} {chosen}",
+                f"{row['cpu']:5.3f} | {row['decodes']:5.2f} | "
+                + "".join(f"{row[key]:6.3f} | " for key in EXTRA if row.get(key) is not None)
+                + f"{row.get('stream', '')} {chosen}",
                 flush=True,
             )
         if arguments.text:

@@ -30,7 +30,7 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -55,6 +55,8 @@ KINDS = ("kill", "term", "hup", "cut")
 
 EDGE_S = 1.0
 """No fault happens within this time of the beginning and the end of the audio."""
+
+RUSSIAN = {"language": "ru"}
 
 PING_S = 3.0
 """The interval of the client's pings: a half-open connection is detected within twice this time."""
@@ -209,11 +211,14 @@ async def run_with_faults(
     planned: Sequence[tuple[float, str]],
     *,
     pace: float,
-    language: str = "ru",
+    start: Mapping[str, Any] = RUSSIAN,
     run: int = 0,
     ping_s: float = PING_S,
 ) -> tuple[Recording, list[Fault]]:
-    """Play one stream with the planned faults, and return its recording and the faults that were carried out."""
+    """Play one stream with the planned faults, and return its recording and the faults that were carried out.
+
+    ``start``: fields of the protocol's ``start``.
+    """
     async with proxy_to(int(server.url.rsplit(":", 1)[1])) as proxy:
         injector = FaultInjector(server, proxy)
         began = asyncio.get_running_loop().time()
@@ -221,7 +226,7 @@ async def run_with_faults(
         try:
             recording = await play(
                 f"ws://127.0.0.1:{proxy.port}/ws",
-                Native(sound.rate, language=language),
+                Native(sound.rate, **start),
                 sound,
                 pace=pace,
                 reconnections=10 * len(planned) + 10,
@@ -238,17 +243,19 @@ async def run_with_faults(
     return recording, faults
 
 
-async def undisturbed(server: Server, sound: Sound, *, pace: float, language: str, runs: int) -> list[Recording]:
+async def undisturbed(
+    server: Server, sound: Sound, *, pace: float, start: Mapping[str, Any], runs: int
+) -> list[Recording]:
     """Play the same stream without faults ``runs`` times, one after the other."""
-    return [await play(server.ws_url, Native(sound.rate, language=language), sound, pace=pace) for _ in range(runs)]
+    return [await play(server.ws_url, Native(sound.rate, **start), sound, pace=pace) for _ in range(runs)]
 
 
 def summarise(
     recordings: Sequence[Recording], faults: Sequence[Fault], originals: Sequence[Recording], words: list[TimedWord]
 ) -> dict[str, Any]:
     """The figures in the form in which ``main`` prints them."""
-    texts = [recording.committed for recording in originals]
-    found = [difference(one.committed, nearest(one.committed, texts)) for one in recordings]
+    texts = [recording.refined for recording in originals]
+    found = [difference(one.refined, nearest(one.refined, texts)) for one in recordings]
     between = [difference(one, other) for one, other in itertools.permutations(texts, 2)]
     resumed = [fault.resume_s for fault in faults if fault.resume_s is not None]
     return {
@@ -275,7 +282,7 @@ def summarise(
             kind: _of_kind([fault for fault in faults if fault.kind == kind])
             for kind in sorted({fault.kind for fault in faults})
         },
-        "differences": [changes(one.committed, nearest(one.committed, texts)) for one in recordings],
+        "differences": [changes(one.refined, nearest(one.refined, texts)) for one in recordings],
         "each": [asdict(fault) | {"resume_s": _rounded(fault.resume_s)} for fault in faults],
     }
 
@@ -306,12 +313,12 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     sound, words = cut_to(read_sound(options.audio), read_reference(options.reference), options.cut)
     chance = random.Random(options.seed)
     with running_server(2, WLK_CPU_THREADS="1", WLK_GUNICORN_MAX_REQUESTS="0") as server:
-        how = {"pace": options.pace, "language": options.language}
-        originals = await undisturbed(server, sound, runs=options.uninterrupted, **how)
+        start = {"language": options.language, "commit": options.commit, "refine": options.refine}
+        originals = await undisturbed(server, sound, pace=options.pace, start=start, runs=options.uninterrupted)
         recordings, faults = [], []
         for run in range(options.runs):
             planned = plan(chance, sound.seconds, options.faults, options.kinds)
-            recording, happened = await run_with_faults(server, sound, planned, run=run, **how)
+            recording, happened = await run_with_faults(server, sound, planned, pace=options.pace, start=start, run=run)
             recordings.append(recording)
             faults += happened
             print(f"run {run}: {', '.join(fault.kind for fault in happened)}", file=sys.stderr, flush=True)
@@ -330,6 +337,8 @@ def main() -> None:
     parser.add_argument("--cut", type=float, help="use only the first seconds")
     parser.add_argument("--pace", type=float, default=1.0, help="times real time")
     parser.add_argument("--language", default="ru")
+    parser.add_argument("--commit", choices=["words", "utterance"], default="words")
+    parser.add_argument("--refine", action="store_true", help="ask for refined text, and compare it")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     options = parser.parse_args()
     options.reference = options.reference or options.audio.with_suffix(".json")

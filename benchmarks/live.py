@@ -2,10 +2,15 @@
 
     python -m benchmarks.live --url ws://127.0.0.1:8000/ws --audio A.flac --reference R.json --sessions 4 --json
     python -m benchmarks.live --group 'read=speech/read_*.flac' --group 'phone=speech/phone/*.flac' --sessions 2
+    python -m benchmarks.live --audio A.flac --commit utterance --refine
 
 With ``--audio``, that recording is played in ``--sessions`` sessions at the same time. With ``--group``, each recording
 is played once, ``--sessions`` of them at the same time, and the word error rate of each group is printed with its
 interval (see ``benchmarks.groups``).
+
+With ``--commit utterance``, ``final_p50_s`` and ``final_p95_s`` are the times from the last word of an utterance to its
+text. With ``--refine``, ``wer_refined`` is the word error rate of the refined text, and ``refine_p50_s`` and
+``refine_p95_s`` the times from the end of a paragraph to its refined text. The groups are scored with the refined text.
 
 Prints the worst and the median over the sessions: with ``--json`` ``{"worst": {...}, "median": {...}}``, and "groups"
 where there are some. Times are in seconds, counted from the first audio byte sent. ``cpu_s_per_audio_s`` and
@@ -18,7 +23,7 @@ import asyncio
 import json
 import sys
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +32,7 @@ import psutil
 
 from benchmarks.client import Dialect, Native, Recording, Sound, WhisperLiveKit, play, read_sound
 from benchmarks.groups import GroupRow, group_rows, table
-from benchmarks.scoring import TimedWord, score, summarise
+from benchmarks.scoring import TimedWord, count_errors, last_word_latencies, percentile, score, summarise
 from benchmarks.speech import add_group_option, read_groups, read_recording
 
 RSS_EVERY_S = 0.2
@@ -85,15 +90,29 @@ def server_on_port(port: int) -> int | None:
     return None
 
 
-def figures(recording: Recording, reference: Sequence[TimedWord], sound: Sound) -> dict[str, float | None]:
+def figures(
+    recording: Recording, reference: Sequence[TimedWord], sound: Sound, *, commit: str = "words", refine: bool = False
+) -> dict[str, float | None]:
     """The figures of one session. ``end_lag_s`` is the time from the end of the audio until the server had finished."""
-    return {**asdict(score(recording.snapshots, reference)), "end_lag_s": recording.finished_s - sound.seconds}
+    found: dict[str, float | None] = asdict(score(recording.snapshots, reference))
+    found["end_lag_s"] = recording.finished_s - sound.seconds
+    if commit == "utterance":
+        latencies = last_word_latencies(recording.snapshots, reference)
+        found |= {"final_p50_s": percentile(latencies, 0.5), "final_p95_s": percentile(latencies, 0.95)}
+    if refine:
+        late = [at - event["end"] for at, event in recording.events if event["type"] == "refined"]
+        found["wer_refined"] = count_errors([word.text for word in reference], recording.refined).wer
+        found |= {"refine_p50_s": percentile(late, 0.5), "refine_p95_s": percentile(late, 0.95)}
+    return found
 
 
 async def run_sessions(
-    url: str, sounds: Sequence[Sound], *, sessions: int, stagger_s: float, protocol: str, language: str
+    url: str, sounds: Sequence[Sound], *, sessions: int, stagger_s: float, protocol: str, start: Mapping[str, Any]
 ) -> list[Recording]:
-    """Play every sound once, ``sessions`` at the same time; the first ones start ``stagger_s`` apart."""
+    """Play every sound once, ``sessions`` at the same time; the first ones start ``stagger_s`` apart.
+
+    ``start``: fields of the native protocol's ``start``.
+    """
     recordings: dict[int, Recording] = {}
     waiting = iter(enumerate(sounds))
 
@@ -101,7 +120,7 @@ async def run_sessions(
         await asyncio.sleep(number * stagger_s)
         for place, sound in waiting:
             dialect: Dialect
-            dialect = Native(sound.rate, language=language) if protocol == "native" else WhisperLiveKit()
+            dialect = Native(sound.rate, **start) if protocol == "native" else WhisperLiveKit()
             recordings[place] = await play(url, dialect, sound)
 
     await asyncio.gather(*(one(number) for number in range(sessions)))
@@ -118,13 +137,14 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     pid = options.server_pid or server_on_port(port)
     meter = Meter(pid) if pid is not None else None
     watching = asyncio.create_task(meter.watch()) if meter else None
+    asked = {"commit": options.commit, "refine": options.refine}
     recordings = await run_sessions(
         options.url,
         [sounds[speech.audio] for speech in played],
         sessions=options.sessions,
         stagger_s=options.stagger_s,
         protocol=options.protocol,
-        language=options.language,
+        start={"language": options.language, **asked},
     )
     if watching:
         watching.cancel()
@@ -139,7 +159,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
         )
     pairs = list(zip(played, recordings, strict=True))
-    summary = summarise([figures(recording, speech.words, sounds[speech.audio]) for speech, recording in pairs])
+    summary = summarise(
+        [figures(recording, speech.words, sounds[speech.audio], **asked) for speech, recording in pairs]
+    )
     seconds = sum(sounds[speech.audio].seconds for speech in played)
     for part in summary.values():
         part["cpu_s_per_audio_s"] = meter.cpu_s / seconds if meter else None
@@ -148,7 +170,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             part[name] = round(value, 3) if value is not None else None
     if not options.group:
         return dict(summary)
-    return {**summary, "groups": group_rows((speech, recording.committed) for speech, recording in pairs)}
+    return {**summary, "groups": group_rows((speech, recording.refined) for speech, recording in pairs)}
 
 
 def main() -> None:
@@ -161,6 +183,8 @@ def main() -> None:
     parser.add_argument("--stagger-s", type=float, default=0.7, help="time between the starts of two sessions")
     parser.add_argument("--protocol", choices=["native", "whisperlivekit"], default="native")
     parser.add_argument("--language", default="ru")
+    parser.add_argument("--commit", choices=["words", "utterance"], default="words")
+    parser.add_argument("--refine", action="store_true", help="ask for refined text")
     parser.add_argument("--server-pid", type=int, help="default: the process that listens on the port")
     parser.add_argument("--snapshots", type=Path, help="write [session, t, committed, partial] into this file, by line")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")

@@ -201,10 +201,8 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def _latencies(
-    hits: Sequence[tuple[int, int]], ends: Sequence[float], final: Sequence[str], snapshots: Sequence[Snapshot]
-) -> tuple[list[float], list[float]]:
-    """The commit and the partial latency of each correct word. A word's place is its index in the text."""
+def _times(final: Sequence[str], snapshots: Sequence[Snapshot]) -> tuple[list[float | None], list[float | None]]:
+    """When each word of the final text was committed for good, and when it was first shown at its place."""
     settled: list[float | None] = [None] * len(final)
     shown: list[float | None] = [None] * len(final)
     for snapshot in snapshots:
@@ -217,6 +215,14 @@ def _latencies(
                 settled[place] = snapshot.t
             if shown[place] is None and place < len(whole) and whole[place] == word:
                 shown[place] = snapshot.t
+    return settled, shown
+
+
+def _latencies(
+    hits: Sequence[tuple[int, int]], ends: Sequence[float], final: Sequence[str], snapshots: Sequence[Snapshot]
+) -> tuple[list[float], list[float]]:
+    """The commit and the partial latency of each correct word. A word's place is its index in the text."""
+    settled, shown = _times(final, snapshots)
     commit: list[float] = []
     partial: list[float] = []
     for reference_place, place in hits:
@@ -235,12 +241,7 @@ def score(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> Scor
     at which it is shown at its place at all, minus the time at which it ends. Only words that are correct in the last
     text have a latency.
     """
-    words: list[str] = []
-    ends: list[float] = []
-    for word in reference:
-        for part in spell_numbers([word.text]):
-            words.append(part)
-            ends.append(word.end_s)
+    words, ends = _spelt(reference)
     text = snapshots[-1].committed if snapshots else ""
     final = _spoken(text)
     errors, hits = _aligned(words, final)
@@ -257,6 +258,30 @@ def score(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> Scor
         partial_p95_s=percentile(partial, 0.95),
         retracted=count_retracted(snapshots),
     )
+
+
+def last_word_latencies(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> list[float]:
+    """For each time at which text was committed whose last word is correct: the seconds since that word ended.
+
+    Where text is committed by utterance, this is the time from the last word to the final text.
+    """
+    words, ends = _spelt(reference)
+    final = _spoken(snapshots[-1].committed if snapshots else "")
+    settled, _ = _times(final, snapshots)
+    last = {at: place for place, at in enumerate(settled) if at is not None}
+    correct = {place: ends[reference_place] for reference_place, place in _aligned(words, final)[1]}
+    return [at - correct[place] for at, place in last.items() if place in correct]
+
+
+def _spelt(reference: Sequence[TimedWord]) -> tuple[list[str], list[float]]:
+    """The words of a reference with numbers spelt out, and the end of each in seconds."""
+    words: list[str] = []
+    ends: list[float] = []
+    for word in reference:
+        for part in spell_numbers([word.text]):
+            words.append(part)
+            ends.append(word.end_s)
+    return words, ends
 
 
 def summarise(sessions: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:

@@ -330,3 +330,22 @@ def test_a_word_that_ends_at_the_resume_position_is_not_sent_again() -> None:
     dialect.receive(json.loads(committed(" раз", 0, 0.772, 0)))
     dialect.receive({"type": "progress", "kept_from": 12_345})
     assert json.loads(str(dialect.opening()[0]))["resume"]["words"] == []
+
+
+def test_a_refined_stream_resumes_with_the_words_that_were_not_refined() -> None:
+    """Whatever their times are: the server counts them. Words of audio that is lost are left out."""
+    dialect = Native(16_000, refine=True)
+    dialect.receive(json.loads(READY))
+    for text, start, end in ((" раз", 0, 0.5), (" два", 1, 1.5), (" три", 2, 2.5)):
+        dialect.receive(json.loads(committed(text, start, end, 0)) | {"live_from": round(end * 16_000)})
+    dialect.receive(
+        {"type": "refined", "text": " раз", "words": [], "replaces": 1, "kept_from": 9_000, "live_from": 40_000}
+    )
+    resume = json.loads(str(dialect.opening()[0]))["resume"]
+    assert (resume["position"], resume["live_from"]) == (9_000, 40_000)
+    assert [word["text"] for word in resume["words"]] == [" два", " три"]
+    dialect.skip_to(1.75)
+    resume = json.loads(str(dialect.opening()[0]))["resume"]
+    assert (resume["position"], [word["text"] for word in resume["words"]]) == (28_000, [" три"])
+    with pytest.raises(StreamFailed, match="2 words refined, expected 1"):
+        dialect.receive({"type": "refined", "text": "", "words": [], "replaces": 2, "kept_from": 28_000})

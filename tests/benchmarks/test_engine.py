@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import engine
 from benchmarks.speech import read_recording
+from whisperlivekit.core.commands import Start
 from whisperlivekit.core.session import SessionConfig
 from whisperlivekit.engine import silero
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
@@ -52,6 +53,17 @@ def test_decodes_of_a_fixed_length_make_a_run_repeatable() -> None:
     model = WhisperModel(EngineConfig(ROOT / "models/whisper/base", "cpu"))
     first, second = (engine.play(stream, model, SessionConfig(), decode_s=0.15)[0] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.model
+def test_text_by_utterance_and_refined_text_are_measured() -> None:
+    """The last words of an utterance are final soon after its end; the refined text comes after it and is as good."""
+    stream = engine.stream_of(read_recording(CLIP), silero.SileroModel(ROOT / "models/silero_vad"))
+    model = WhisperModel(EngineConfig(ROOT / "models/whisper/base", "cpu"))
+    result = engine.run([stream], model, {}, decode_s=0.1, start=Start(commit="utterance", refine=True))
+    assert 0 < result["final_p50_s"] < 1.5
+    assert 0 < result["refine_p50_s"] < 4
+    assert result["wer_refined"] < 0.3
 
 
 @pytest.mark.model

@@ -18,7 +18,9 @@ import pytest
 import soundfile
 from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks.live import Meter, measure, server_on_port
+from benchmarks.client import Recording, Sound
+from benchmarks.live import Meter, figures, measure, server_on_port
+from benchmarks.scoring import Snapshot, TimedWord
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +96,8 @@ def options(url: str, **more: Any) -> argparse.Namespace:
     """The command line's defaults, with two sessions."""
     defaults: dict[str, Any] = {
         "url": url, "audio": None, "reference": None, "group": [], "sessions": 2, "stagger_s": 0.01,
-        "protocol": "native", "language": "ru", "server_pid": None, "snapshots": None,
+        "protocol": "native", "language": "ru", "commit": "words", "refine": False, "server_pid": None,
+        "snapshots": None,
     }  # fmt: skip
     return argparse.Namespace(**(defaults | more))
 
@@ -116,6 +119,31 @@ async def test_a_run_prints_the_figures_of_all_sessions(tmp_path: Path) -> None:
     assert worst["peak_rss_mb"] is not None
     assert worst["peak_rss_mb"] > 20
     assert len((tmp_path / "snapshots.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_what_the_options_of_a_stream_add() -> None:
+    """By utterance, the time from its last word to its text; refined, the errors and the time of the refined text."""
+    words = [{"text": text, "start": 0.0, "end": end} for text, end in (("раз", 0.2), ("тва", 0.4))]
+    better = [{**words[0]}, {**words[1], "text": "два"}]
+    recording = Recording(
+        snapshots=[Snapshot(0.3, "", " раз"), Snapshot(0.9, " раз тва", ""), Snapshot(1.9, " раз тва три", "")],
+        events=[
+            (0.9, {"type": "committed", "text": " раз тва", "words": words}),
+            (1.9, {"type": "committed", "text": " три", "words": [{"text": "три", "start": 1.0, "end": 1.2}]}),
+            (3.5, {"type": "refined", "text": " раз два", "words": better, "replaces": 2, "end": 0.5}),
+        ],
+    )
+    reference = [TimedWord("раз", 0.2), TimedWord("два", 0.4), TimedWord("три", 1.2)]
+    sound = Sound(np.zeros(16_000, np.int16), 16_000)
+    assert recording.refined == " раз два три"
+    found = figures(recording, reference, sound, commit="utterance", refine=True)
+    assert found["wer"] == pytest.approx(1 / 3)
+    assert found["wer_refined"] == 0
+    assert found["refine_p50_s"] == 3.0
+    # The last word of the first utterance is wrong: it has no latency.
+    assert found["final_p50_s"] == found["final_p95_s"] == pytest.approx(0.7)
+    plain = figures(recording, reference, sound)
+    assert not set(plain) & {"wer_refined", "refine_p50_s", "final_p50_s"}
 
 
 async def test_each_recording_of_a_group_is_played_once(tmp_path: Path) -> None:
