@@ -469,6 +469,25 @@ def test_while_people_speak_files_leave_a_lane_free() -> None:
     run(FakeEngine(lanes=2, max_batch=1), test)
 
 
+def test_no_file_begins_beside_a_live_decode() -> None:
+    """With two lanes, the next live request gets the other one at once."""
+
+    async def test(engine: FakeEngine) -> None:
+        engine.fake.hold.clear()
+        first = ask_all(engine, request("first"))
+        await engine.begun()
+        files = ask_all(engine, request("file", realtime=False))
+        await asyncio.sleep(0.05)
+        second = ask_all(engine, request("second"))
+        await engine.begun()
+        assert engine.fake.batches == [["first"], ["second"]]
+        engine.fake.hold.set()
+        await asyncio.gather(*first, *files, *second)
+        assert engine.fake.batches[2] == ["file"]
+
+    run(FakeEngine(lanes=2, max_batch=1), test)
+
+
 def test_files_that_waited_long_delay_live_speech_one_at_a_time() -> None:
     """While live requests never stop, one file is decoded after ``PATIENCE`` of them, and not all that wait."""
 

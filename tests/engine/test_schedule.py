@@ -73,12 +73,13 @@ def test_a_file_does_not_wait_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "files", "live_s", "room"),
-    [(2, 0, 0, True), (2, 1, 0, False), (2, 1, LIVE_S, True), (2, 2, LIVE_S, False), (1, 0, 0, True), (1, 1, 0, False)],
+    ("lanes", "busy", "room"), [(1, 0, True), (2, 0, True), (2, 1, False), (3, 1, True), (3, 2, False), (8, 4, False)]
 )
-def test_a_lane_is_free_of_files_while_people_speak(lanes: int, files: int, live_s: float, room: bool) -> None:
-    """With one lane, a file takes it when no live request waits; otherwise files would starve."""
-    assert room_for_files(lanes, files, live_s) is room
+def test_files_leave_half_of_the_lanes_to_people_who_speak(lanes: int, busy: int, room: bool) -> None:
+    """Unless nobody has spoken for a while, or files have waited for long."""
+    assert room_for_files(lanes, busy, live_s=0, overtaken=PATIENCE - 1) is room
+    assert room_for_files(lanes, busy, live_s=LIVE_S, overtaken=0)
+    assert room_for_files(lanes, busy, live_s=0, overtaken=PATIENCE)
 
 
 def test_a_batch_is_of_one_kind() -> None:

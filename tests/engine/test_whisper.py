@@ -8,8 +8,10 @@ import pytest
 
 from tests.speech import assert_says, assert_times, clip, spans, text_of
 from whisperlivekit.core.hypothesis import DecodeRequest
-from whisperlivekit.core.units import SAMPLE_RATE
+from whisperlivekit.core.paragraph import LONGEST_S, PARAGRAPH_BEAMS
+from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.engine import whisper
+from whisperlivekit.engine.tokens import MAX_PROMPT_TOKENS
 from whisperlivekit.engine.whisper import SHORTEST, WhisperModel
 
 PHRASE = clip("phrase_3s")
@@ -62,6 +64,57 @@ def test_a_prompt_and_a_prefix_of_any_length_are_accepted(whisper_base: WhisperM
     assert [hypothesis.request_id for hypothesis in hypotheses] == [1, 2, 3]
     for hypothesis in (hypotheses[0], hypotheses[2]):
         assert_says(text_of(hypothesis), PHRASE.text)
+
+
+class Endless:
+    """CTranslate2's model, whose texts never end by themselves."""
+
+    def __init__(self, model: Any, end_of_text: int) -> None:
+        self._model = model
+        self._end_of_text = end_of_text
+        self.prompt = 0
+        self.lengths: list[int] = []
+
+    def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> Any:
+        results = self._model.generate(encoded, prompts, **options, suppress_tokens=[-1, self._end_of_text])
+        self.prompt = len(prompts[0])
+        self.lengths = [len(result.sequences_ids[0]) for result in results]
+        return results
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", ["", "Голосовая почта. " * 100])
+def test_a_paragraph_of_fast_speech_is_not_cut(whisper_base: WhisperModel, prompt: str) -> None:
+    """However long the prompt, there is room for 7 tokens a second: fast Russian speech."""
+    lane = whisper_base.lane()
+    lane._model = endless = Endless(lane._model, lane._tokenizers.end_of_text)
+    noise = np.random.default_rng(0).normal(0, 0.05, to_samples(LONGEST_S)).astype(np.float32)
+    lane.decode([request(samples=noise, prompt=prompt, final=True, beams=PARAGRAPH_BEAMS)])
+    assert (endless.prompt > MAX_PROMPT_TOKENS) is bool(prompt)
+    assert endless.lengths[0] >= 7 * LONGEST_S
+
+
+@pytest.mark.model
+def test_a_request_may_have_its_own_beam_width(whisper_base: WhisperModel) -> None:
+    """It counts instead of the engine's, and requests of different widths are not decoded together."""
+    widths = []
+
+    class Spy(Endless):
+        def generate(self, encoded: Any, prompts: list[list[int]], **options: Any) -> Any:
+            widths.append(options["beam_size"])
+            return self._model.generate(encoded, prompts, **options)
+
+    lane = whisper_base.lane()
+    lane._model = Spy(lane._model, 0)
+    for changes in ({}, {"final": True}, {"final": True, "beams": 5}, {"beams": 1}):
+        lane.decode([request(**changes)])
+    assert widths == [2, 3, 5, 1]
+    with pytest.raises(ValueError, match="beam width"):
+        lane.decode([request(final=True), request(final=True, beams=5)])
 
 
 @pytest.mark.model

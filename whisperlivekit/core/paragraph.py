@@ -16,6 +16,7 @@ A word never lies in two utterances and an utterance never in two paragraphs, so
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,7 +196,8 @@ class Rendition:
         """The decoder repeated itself in the joined audio."""
         self.gaps: list[Span] = []
         """Audio on which the decoder failed, in the order of the stream once the rendition is complete."""
-        self._audio = [level(samples) for samples in audio]
+        self._joined = np.concatenate([level(samples) for samples in audio])
+        self._seams = seams(paragraph.spans)
         self._words: list[list[Word]] = [[] for _ in paragraph.spans]
         self._pieces: deque[Sequence[tuple[int, Span]]] = deque([list(enumerate(paragraph.spans))])
         """What is left to decode: spans that are heard together, with the numbers of their utterances. The first piece
@@ -230,7 +232,7 @@ class Rendition:
         piece = self._pieces[0]
         self._request = DecodeRequest(
             id=request_id,
-            samples=np.concatenate([self._samples(number, span) for number, span in piece]),
+            samples=self._joined[self._place(*piece[0]) : self._place(*piece[-1]) + piece[-1][1].length],
             start=piece[0][1].start,
             language=language,
             prompt=prompt,
@@ -283,9 +285,14 @@ class Rendition:
         if advanced and span.end - word.end > to_samples(UNHEARD_S + POST_ROLL_S):
             self._pieces.append([(number, Span(word.end, span.end))])
 
-    def _samples(self, number: int, span: Span) -> NDArray[np.float32]:
-        origin = self.paragraph.spans[number].start
-        return self._audio[number][span.start - origin : span.end - origin]
+    def _place(self, number: int, span: Span) -> int:
+        """Where a span of this utterance begins in the joined audio."""
+        return self._seams[number] + span.start - self.paragraph.spans[number].start
+
+
+def seams(spans: Sequence[Span]) -> list[int]:
+    """Where each span begins in the joined audio."""
+    return list(accumulate((span.length for span in spans[:-1]), initial=0))
 
 
 def share_out(words: Sequence[Word], origin: int, spans: Sequence[Span]) -> list[list[Word]]:
@@ -295,14 +302,12 @@ def share_out(words: Sequence[Word], origin: int, spans: Sequence[Span]) -> list
     most of it. In each span the times never decrease, and no word is empty.
     """
     found: list[list[Word]] = [[] for _ in spans]
-    seams = [origin]
-    for span in spans:
-        seams.append(seams[-1] + span.length)
+    begins = [origin + seam for seam in seams(spans)]
     number = 0
     for word in words:
-        while number + 1 < len(spans) and word.start + word.end >= 2 * seams[number + 1]:
+        while number + 1 < len(spans) and word.start + word.end >= 2 * begins[number + 1]:
             number += 1
-        span, shift = spans[number], spans[number].start - seams[number]
+        span, shift = spans[number], spans[number].start - begins[number]
         earliest = found[number][-1].start if found[number] else span.start
         start = min(max(word.start + shift, earliest), span.end - 1)
         found[number].append(replace(word, start=start, end=min(max(word.end + shift, start + 1), span.end)))

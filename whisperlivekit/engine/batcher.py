@@ -62,8 +62,6 @@ class Engine:
         """Arrival -> time on the monotonic clock, for each waiting request."""
         self._live_at = -math.inf
         """When the last live request came, on the monotonic clock."""
-        self._file_lanes = 0
-        """Lanes that decode requests of files."""
         self._overtaken = 0
         """Live requests served since the last file's, while files were waiting."""
         self._failures = 0
@@ -158,7 +156,6 @@ class Engine:
         try:
             while (batch := self._take()) is not None:
                 self._serve(batch, model)
-                self._release(batch)
         finally:
             self.failed = self.failed or not self._closing
             self._fail_waiting()
@@ -210,13 +207,15 @@ class Engine:
         with self._wake:
             while not self._closing:
                 self._waiting = [entry for entry in self._waiting if not entry[1].done()]
-                files = room_for_files(self._config.lanes, self._file_lanes, time.monotonic() - self._live_at)
+                busy = self._config.lanes - 1 - self._idle
+                live_s = time.monotonic() - self._live_at
+                files = room_for_files(self._config.lanes, busy, live_s, self._overtaken)
                 queue = [waiting for waiting, _ in self._waiting if waiting.request.realtime or files]
                 if queue:
                     # Leave idle lanes their share of the waiting requests.
                     share = -(-len(queue) // (1 + self._idle))
                     chosen = next_batch(queue, min(share, self._max_batch), self._overtaken)
-                    self._count_files(chosen)
+                    self._count_overtaken(chosen)
                     self._count_waits(chosen)
                     batch = [(waiting.request, future) for waiting, future in self._waiting if waiting in chosen]
                     self._waiting = [entry for entry in self._waiting if entry[0] not in chosen]
@@ -226,15 +225,9 @@ class Engine:
                 self._idle -= 1
             return None
 
-    def _release(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]]) -> None:
-        """The batch is answered, and its lane is free again."""
-        with self._wake:
-            self._file_lanes -= not batch[0][0].realtime
-
-    def _count_files(self, chosen: list[Waiting]) -> None:
-        """Take note of a batch that begins: all of it is live, or none."""
+    def _count_overtaken(self, chosen: list[Waiting]) -> None:
+        """A batch begins: all of it is live, or none."""
         if not chosen[0].request.realtime:
-            self._file_lanes += 1
             self._overtaken = 0
         elif any(not waiting.request.realtime for waiting, _ in self._waiting):
             self._overtaken += len(chosen)

@@ -11,7 +11,7 @@ load, with six to ten decodes a second, one paragraph of a file is decoded every
 starve."""
 
 LIVE_S = 30.0
-"""How long after the last live request a lane is kept free for the next one. Whoever listens for a while in a
+"""How long after the last live request lanes are kept free for the next one. Whoever listens for a while in a
 conversation is answered at once when speaking again."""
 
 
@@ -33,18 +33,20 @@ def may_share_batch(one: DecodeRequest, other: DecodeRequest) -> bool:
     return one.language is not None and _shared_options(one) == _shared_options(other)
 
 
-def room_for_files(lanes: int, files: int, live_s: float) -> bool:
-    """Whether another lane may decode a file's request.
+def room_for_files(lanes: int, busy: int, live_s: float, overtaken: int) -> bool:
+    """Whether a free lane may decode a file's request.
 
-    A file's request takes one or two seconds, for which a live request would have to wait. So while people speak, one
-    of several lanes is always free of files.
+    That takes one or two seconds on a CPU, for which live requests may have to wait. So while people speak, files leave
+    half of the lanes to them, and begin only where there is little to do. With one lane, a live request may wait for
+    one decode of a file.
 
     Args:
         lanes: of the engine.
-        files: lanes that decode a file's request now.
+        busy: lanes that decode now, without the free one.
         live_s: seconds since the last live request came.
+        overtaken: see ``next_batch``.
     """
-    return files < (max(1, lanes - 1) if live_s < LIVE_S else lanes)
+    return live_s >= LIVE_S or busy < lanes / 2 or overtaken >= PATIENCE
 
 
 def next_batch(waiting: Sequence[Waiting], max_batch: int, overtaken: int = 0) -> list[Waiting]:

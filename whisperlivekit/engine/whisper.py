@@ -247,7 +247,8 @@ class WhisperModel:
             self._view(encoded[-len(prompts) :]),
             prompts,
             beam_size=beams,
-            # CTranslate2 gives the decoding half of it, prompt and forced text included.
+            # CTranslate2 takes half of it for new tokens, whatever the prompt: at most 224, which is 8 a second in the
+            # longest request.
             max_length=min(448, 2 * longest),
             return_no_speech_prob=True,
             suppress_blank=not any(own.forced for own in tokens),

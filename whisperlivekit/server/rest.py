@@ -1,4 +1,4 @@
-"""``POST /v1/audio/transcriptions``: a file is a session that is fed as fast as it takes audio.
+"""``POST /v1/audio/transcriptions``: a file is a ``FileSession`` that is fed as fast as it takes audio.
 
 A request goes through four steps: key and origin are checked, the body is received (``upload.py``), the file is
 admitted and takes a place like a stream, and it is transcribed.
