@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Partial, SpeechStarted
-from whisperlivekit.core.session import MAX_CONTEXT_S, Session, SessionConfig
+from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
 from whisperlivekit.engine.models import silero_folder
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     lanes=options.lanes,
                     max_batch=batch,
                     language=options.language,
-                    longest_s=SessionConfig().max_window_s + MAX_CONTEXT_S,
+                    longest_s=SessionConfig().max_window_s + SessionConfig().memory_s,
                     silero_dir=silero_folder(options.model_dir.parent),
                 )
                 try:

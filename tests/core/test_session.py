@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.core.streams import WORD, Client, Decoder, Drive, Stream, check, refined
 from whisperlivekit.core.commands import Resume, Start
-from whisperlivekit.core.commit import UNSURE
 from whisperlivekit.core.events import (
     Committed,
     Done,
@@ -30,9 +29,10 @@ from whisperlivekit.core.events import (
     UtteranceEnded,
 )
 from whisperlivekit.core.gate import POST_ROLL_S, PRE_ROLL_S
+from whisperlivekit.core.history import SURE
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.session import MAX_ATTEMPTS, Session, SessionConfig
-from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
+from whisperlivekit.core.units import ENCODER_FRAME, SAMPLE_RATE, WINDOW, to_samples
 from whisperlivekit.core.utterance import MAX_HELD_S, UNHEARD_S
 
 PRE_ROLL, POST_ROLL = to_samples(PRE_ROLL_S), to_samples(POST_ROLL_S)
@@ -592,7 +592,7 @@ def test_by_utterance_words_before_a_gap_come_before_it() -> None:
     check(drive)
 
 
-# ---- context: the end of the previous utterance
+# ---- context: what was said before
 
 TWO = seconds(0.5, 4, 1, 3, 1)
 """Two utterances with a pause of one second between them."""
@@ -603,20 +603,20 @@ def second_of(drive: Drive) -> list[DecodeRequest]:
     return [request for request in drive.requests if request.start >= drive.utterances[0][1]]
 
 
-def test_the_last_words_are_heard_again_before_a_new_utterance() -> None:
-    """The last words, with their audio, are the context of the new utterance, not a part of its window."""
+def test_an_utterance_is_heard_again_before_a_new_one() -> None:
+    """Its words, with their audio, are the context of the new utterance, not a part of its window."""
     drive = Drive(TWO, TWO.decode).run([CHUNK])
     request = second_of(drive)[0]
-    end = drive.utterances[0][1]
-    said = [word for word in TWO.words if word.end <= end][-SessionConfig().context_words :]
-    assert request.context_text == "".join(word.text for word in said)
-    assert (request.context[0], request.context[-1]) == (said[0].start, end - 1)
+    start, end = drive.utterances[0]
+    assert request.context_text == "".join(word.text for word in TWO.words if word.end <= end)
+    assert request.context[-1] == end - 1
+    assert request.context[0] - start < ENCODER_FRAME * len(TWO.words)
     assert drive.words == TWO.words
 
 
 @pytest.mark.parametrize(
     ("config", "pause_s", "probability"),
-    [(SessionConfig(context_words=0), 1, 0.9), (SessionConfig(), 12, 0.9), (SessionConfig(), 1, UNSURE - 0.1)],
+    [(SessionConfig(memory_s=0), 1, 0.9), (SessionConfig(), 12, 0.9), (SessionConfig(), 1, SURE - 0.1)],
     ids=["switched off", "long ago", "improbable words"],
 )
 def test_no_context_where_it_would_not_help(config: SessionConfig, pause_s: float, probability: float) -> None:
@@ -678,35 +678,18 @@ def test_a_repeated_context_or_prefix_is_decoded_again_without_it(given: str) ->
     check(drive)
 
 
-def test_a_repeated_word_is_no_context() -> None:
-    """The decoder would go on repeating it: a loop."""
-    said = (" да", " нет", " да")
-
-    def decode(request: DecodeRequest) -> Hypothesis:
-        perfect = TWO.decode(replace(request, prefix=""))
-        words = [replace(word, text=said[word.start // WORD % 3]) for word in perfect.words]
-        return replace(perfect, words=tuple(words[len(request.prefix.split()) :]))
-
-    drive = Drive(TWO, decode).run([CHUNK])
-    assert second_of(drive)
-    assert not [request for request in second_of(drive) if request.context_text]
-
-
-def test_a_window_that_moves_on_loses_its_context() -> None:
-    """The context is no longer the speech just before the window."""
-    stream = seconds(0.5, 3, 1, 8, 1)
-
-    def decode(request: DecodeRequest) -> Hypothesis:
-        if request.start < stream.speech[1][0] - PRE_ROLL:
-            return stream.decode(request)
-        end = request.start + len(request.samples)
-        return Hypothesis(request.id, (Word(" мычание", end - 100, end, 0.9),))
-
-    drive = Drive(stream, decode, SessionConfig(max_window_s=5.0)).run([CHUNK])
-    assert second_of(drive)[0].context_text
-    moved = [request for request in second_of(drive) if request.start > drive.utterances[1][0]]
+def test_what_a_window_leaves_behind_is_its_context() -> None:
+    """In a long utterance too the decoder hears what was said before the window, directly in front of it."""
+    stream = seconds(0.5, 20, 1)
+    drive = Drive(stream, stream.decode).run([CHUNK])
+    moved = [request for request in drive.requests if request.start > drive.utterances[0][0]]
     assert moved
-    assert not [request for request in moved if request.context_text]
+    for request in moved:
+        assert request.context[-1] == request.start - 1
+        assert len(request.context) <= to_samples(SessionConfig().memory_s)
+        before = [word.text for word in stream.words if word.end <= request.start]
+        assert before[-len(request.context_text.split()) :] == [f" {text}" for text in request.context_text.split()]
+    assert drive.words == stream.words
     check(drive)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from whisperlivekit.core import utterance as module
 from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import Partial
+from whisperlivekit.core.history import Context
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.core.utterance import (
@@ -20,7 +21,6 @@ from whisperlivekit.core.utterance import (
     PHASES,
     RETRIES,
     UNHEARD_S,
-    Context,
     IllegalTransition,
     Output,
     Phase,
@@ -284,7 +284,7 @@ def test_a_decoder_that_stops_early_is_asked_for_the_rest() -> None:
 # ---- the second decode
 
 
-CONTEXT = Context(np.zeros(1_000, np.float32), " добрый день", START - 1_000)
+CONTEXT = Context(np.zeros(1_000, np.float32), " добрый день")
 
 
 def test_no_words_after_a_context_are_doubted_once() -> None:

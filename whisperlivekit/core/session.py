@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.commit import UNSURE, CommitPolicy
+from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import (
     Committed,
     Done,
@@ -36,14 +36,12 @@ from whisperlivekit.core.events import (
     UtteranceEnded,
 )
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, normalize
+from whisperlivekit.core.history import History
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.refine import Refinement
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
-from whisperlivekit.core.utterance import Context, Output, Utterance, WindowRules
-
-MAX_CONTEXT_S = 4.0
-"""The longest audio of the previous utterance that the decoder hears again."""
+from whisperlivekit.core.utterance import Output, Utterance, WindowRules
 
 MAX_ATTEMPTS = 2
 """Decodes of the same audio before it is given up as a gap."""
@@ -66,10 +64,8 @@ class SessionConfig:
     language: str | None = "ru"
     """ISO 639-1 code. None: detect it in each stream."""
     prompt: str = ""
-    context_words: int = 3
-    """Words of the previous utterance that the decoder hears again in front of a new one. 0: none."""
-    context_s: float = 10.0
-    """The longest pause after which it still hears them."""
+    memory_s: float = 12.0
+    """The longest audio before a window that the decoder hears and reads again. See ``History``."""
     window_words: int = 10
     """Committed words of a decode's window above which the window moves forward."""
     prefix_words: int = 6
@@ -88,7 +84,6 @@ class Session:
         resume = start.resume
         position = resume.position if resume else 0
         live_from = max(position, resume.live_from or 0) if resume else 0
-        self._config = config
         self._rules = WindowRules(
             step=to_samples(config.step_s),
             first_step=to_samples(config.first_step_s),
@@ -113,8 +108,7 @@ class Session:
         self._spoken_to = position
         """End of the last utterance that has ended: the next one begins no earlier."""
         self._refinement: Refinement | None = None
-        self._context: Context | None = None
-        """The end of the utterance that finished last."""
+        self._history = History(config.memory_s)
         self._events: list[Event] = []
         self._flushes: deque[int] = deque()
         """Positions of the flushes that are not answered yet."""
@@ -183,6 +177,7 @@ class Session:
         if self._language is None:
             self._language = hypothesis.language
         outputs = self._utterances[0].receive_hypothesis(request, hypothesis, self._committed_to)
+        self._remember(self._utterances[0])
         if outputs is not None:
             self._advance(self._utterances[0].kept_from)
             self._tell(outputs)
@@ -207,6 +202,7 @@ class Session:
             return
         self._failures = 0
         outputs, lost_from, lost_to = utterance.give_up(request.start + len(request.samples))
+        self._remember(utterance)
         self._tell(outputs)
         self._advance(lost_to)
         if lost_from < lost_to:
@@ -262,12 +258,10 @@ class Session:
         if self._request is not None or not self._utterances:
             return None
         utterance = self._utterances[0]
-        if utterance.takes_context and self._context is not None:
-            pause = utterance.start - self._context.end
-            utterance.context = self._context if pause <= to_samples(self._config.context_s) else None
         window = utterance.next_window(self._timeline.end)
         if window is None:
             return None
+        utterance.context = self._history.before(window.start) if utterance.takes_context else None
         self._requests += 1
         self._request = DecodeRequest(
             id=self._requests,
@@ -393,26 +387,21 @@ class Session:
 
     def _finish(self, utterance: Utterance) -> None:
         self._request = None
-        self._context = self._context_of(utterance)
+        words = utterance.finish()
+        self._remember(utterance)
         self._advance(utterance.end)
-        self._tell(utterance.finish())
+        self._tell(words)
         if self._refinement:
             self._refinement.receive_utterance_end(utterance.end)
         self._speech += utterance.end - utterance.start
         self._ended += 1
         self._events.append(UtteranceEnded(utterance.start, utterance.end, *self._kept()))
 
-    def _context_of(self, utterance: Utterance) -> Context | None:
-        """The end of a finished utterance for the next one, if it is known well enough to help."""
-        earliest = max(self._timeline.start, utterance.end - to_samples(MAX_CONTEXT_S))
-        words = utterance.last_words(self._config.context_words, earliest)
-        if not words or words[0].start >= utterance.end or min(word.probability for word in words) < UNSURE:
-            return None
-        if len({normalize(word.text) for word in words}) < len(words):
-            # A decoder that hears the same word twice tends to repeat it.
-            return None
-        samples = self._timeline.slice(words[0].start, utterance.end)
-        return Context(samples, "".join(word.text for word in words), utterance.end)
+    def _remember(self, utterance: Utterance) -> None:
+        """Keep what the utterance's windows have left behind, before its audio is dropped."""
+        for passed in utterance.passed:
+            self._history.add(passed.words, passed.start, passed.end, self._timeline)
+        utterance.passed.clear()
 
     def _advance(self, live_from: int) -> None:
         self._live_from = max(self._live_from, live_from)

@@ -39,12 +39,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import Partial
 from whisperlivekit.core.evidence import count_spoken, is_speech
+from whisperlivekit.core.history import Context
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word, normalize
 from whisperlivekit.core.units import to_samples
 
@@ -191,14 +189,12 @@ class WindowRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """The last words of an utterance, kept for the next one: a voice and a language that the decoder already knows."""
+class Passed:
+    """Committed words with their audio ``[start, end)``, which no later window holds."""
 
-    samples: NDArray[np.float32]
-    """float32[n], mono 16 kHz: the audio of the words."""
-    text: str
+    words: tuple[Word, ...]
+    start: int
     end: int
-    """Position of the end of ``samples`` in the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +240,8 @@ class Utterance:
         """The words of the last hypothesis that are not committed."""
         self._held: list[Word] = []
         """Committed words that the client was not told yet."""
+        self.passed: list[Passed] = []
+        """What the windows have left behind. The session takes it."""
         self._held_from = start
         """Beginning of the window in which the first of them was committed."""
 
@@ -282,19 +280,13 @@ class Utterance:
 
     @property
     def takes_context(self) -> bool:
-        """Nothing of it is committed yet and it was not decoded a second time: a context would help."""
-        given = self.context is not None or self.prefix or self._retry is Retry.USED
-        return self.window_start == self.start and not given
+        """Text in front of the window would help. No: it has kept the decoder from the words of this utterance."""
+        return self._retry is not Retry.USED
 
     @property
     def told_to(self) -> int:
         """All words before this position were told, and no other one follows there."""
         return max(self.start, min(self.settled_to, self.end - 1) if self.ended else self.settled_to)
-
-    def last_words(self, count: int, earliest: int) -> tuple[Word, ...]:
-        """The last ``count`` words of the window, of those that begin at ``earliest`` or later."""
-        known = [word for word in (*self.prefix, *self.tail) if word.start >= earliest]
-        return tuple(known[max(0, len(known) - count) :])
 
     # ---- inputs
 
@@ -357,8 +349,7 @@ class Utterance:
         # What lies after the utterance may belong to the next one.
         lost_to = min(audio_end, self.end) if self.ended else audio_end
         self._commit(len(self.tail))
-        self.prefix = []
-        self.context = None
+        self._pass(len(self.prefix), lost_from)
         self.window_start = self.decoded_to = lost_to
         if self.ended and lost_to == self.end:
             self._enter(PhaseInput.GIVEN_UP)
@@ -369,6 +360,7 @@ class Utterance:
         """The words that are left of a complete utterance."""
         self._policy.reset()
         self._commit(len(self.tail))
+        self._pass(len(self.prefix), self.end)
         return self._release()
 
     # ---- windows
@@ -399,14 +391,13 @@ class Utterance:
     def _slide(self, audio_end: int) -> None:
         """Move the window forward when enough of it is committed, or when it is as long as a decode can be."""
         if len(self.prefix) > self._rules.window_words:
-            self.prefix = self.prefix[-self._rules.prefix_words :]
+            first = len(self.prefix) - self._rules.prefix_words
             # A client that resumes knows times in milliseconds: it could not tell whether a shorter word lies before or
             # after the window's start.
-            while len(self.prefix) > 1 and self.prefix[0].end - self.prefix[0].start < MILLISECOND:
-                del self.prefix[0]
-            self.context = None
+            while first + 1 < len(self.prefix) and self.prefix[first].end - self.prefix[first].start < MILLISECOND:
+                first += 1
             # A faulty client may have resumed with a word far beyond the audio.
-            self.window_start = max(self.window_start, min(self.prefix[0].start, audio_end))
+            self._pass(first, min(self.prefix[first].start, audio_end))
         if not self._is_full(audio_end):
             return
         # Nothing was certain for the length of a whole window: more audio will not make these words any better.
@@ -435,9 +426,14 @@ class Utterance:
         self.decoded_to = self.window_start
 
     def _move_window(self, to: int) -> None:
-        """Forward, without anything that was heard before."""
-        self.prefix = []
-        self.context = None
+        """Forward, behind all words of the window."""
+        self._pass(len(self.prefix), to)
+
+    def _pass(self, count: int, to: int) -> None:
+        """The window begins at ``to`` now, without the first ``count`` words of the prefix."""
+        words, self.prefix = tuple(self.prefix[:count]), self.prefix[count:]
+        if words and to > self.window_start:
+            self.passed.append(Passed(words, self.window_start, to))
         self.window_start = max(self.window_start, to)
 
     # ---- words

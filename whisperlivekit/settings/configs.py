@@ -35,9 +35,9 @@ def library_environment(settings: Settings) -> dict[str, str]:
 def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
     """The configuration of one worker's engine. Worker i gets GPU i modulo the number of visible GPUs."""
     from whisperlivekit.core.paragraph import LONGEST_S
-    from whisperlivekit.core.session import MAX_CONTEXT_S
     from whisperlivekit.engine.whisper import MAX_BATCH, EngineConfig
 
+    session = session_config(settings)
     device = resolved_device(settings)
     gpus = (len(found_gpus(settings)) or len(settings.visible_gpu_list)) if device == "cuda" else 1
     return EngineConfig(
@@ -50,7 +50,7 @@ def engine_config(settings: Settings, worker: int = 0) -> "EngineConfig":
         max_batch=MAX_BATCH[device],
         beams=settings.beams,
         language=settings.fixed_language,
-        longest_s=max(LONGEST_S, session_config(settings).max_window_s + MAX_CONTEXT_S),
+        longest_s=max(LONGEST_S, session.max_window_s + session.memory_s),
         silero_dir=models.silero_folder(settings.model_dir),
     )
 

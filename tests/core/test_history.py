@@ -1,0 +1,98 @@
+"""Tests of what the decoder hears again."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisperlivekit.core.history import LONGEST_PAUSE_S, SURE, History
+from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.timeline import Timeline
+from whisperlivekit.core.units import ENCODER_FRAME, SAMPLE_RATE, to_samples
+
+LENGTH = 60 * SAMPLE_RATE
+
+
+def timeline(start: int = 0) -> Timeline:
+    """A minute of audio in which each sample is its own position."""
+    audio = Timeline(start)
+    audio.append(np.arange(start, LENGTH, dtype=np.float32))
+    return audio
+
+
+def words(*texts: str, start: int = 0, probability: float = 0.9) -> list[Word]:
+    """Words of half a second, one after the other."""
+    half = SAMPLE_RATE // 2
+    return [Word(f" {text}", start + at * half, start + (at + 1) * half, probability) for at, text in enumerate(texts)]
+
+
+def test_sure_words_are_remembered_with_their_audio() -> None:
+    """The context is the whole utterance, up to its end."""
+    history = History(12)
+    history.add(words("добрый", "день"), 0, 20_000, timeline())
+    context = history.before(24_000)
+    assert context is not None
+    assert context.text == " добрый день"
+    assert context.samples[-1] == 19_999
+    assert len(context.samples) == 20_000 // ENCODER_FRAME * ENCODER_FRAME
+
+
+@pytest.mark.parametrize("unsure", ["improbable", "repeated"])
+def test_doubtful_words_are_not_remembered(unsure: str) -> None:
+    """Neither their text nor their audio is heard again; what stands around them is."""
+    said = words("один", "два", "два" if unsure == "repeated" else "три", "четыре")
+    if unsure == "improbable":
+        said[2] = Word(said[2].text, said[2].start, said[2].end, SURE - 0.01)
+    history = History(12)
+    history.add(said, 0, said[-1].end, timeline())
+    context = history.before(said[-1].end)
+    assert context is not None
+    assert context.text == " один два четыре"
+    assert not np.any((context.samples > said[2].start) & (context.samples < said[2].end - 1))
+
+
+def test_nothing_from_before_a_long_pause() -> None:
+    """Somebody else may speak by then."""
+    history = History(12)
+    history.add(words("раз"), 0, 16_000, timeline())
+    pause = to_samples(LONGEST_PAUSE_S)
+    assert history.before(16_000 + pause) is not None
+    assert history.before(16_001 + pause) is None
+
+
+def test_a_memory_of_no_length_remembers_nothing() -> None:
+    """The setting switches the memory off."""
+    history = History(0)
+    history.add(words("раз"), 0, 16_000, timeline())
+    assert history.before(16_000) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40_000), st.integers(1, 200_000), st.floats(0, 1)), max_size=12),
+    st.floats(0, 20),
+    st.integers(0, LENGTH),
+)
+def test_whatever_is_added_the_context_is_short_and_in_order(
+    utterances: list[tuple[int, int, float]], longest_s: float, dropped: int
+) -> None:
+    """Any words, also ones whose audio was dropped: the context is never longer than allowed, consists of whole encoder
+    frames in the order of the stream, and lies before the position that was asked for.
+    """
+    history = History(longest_s)
+    audio = timeline(dropped)
+    position = 0
+    for pause, length, probability in utterances:
+        start, position = position + pause, min(position + pause + length, LENGTH)
+        if start >= position:
+            break
+        count = max(1, (position - start) // 8_000)
+        said = words(*map(str, range(count)), start=start, probability=probability)
+        history.add([Word(w.text, w.start, min(w.end, position), w.probability) for w in said], start, position, audio)
+        context = history.before(position)
+        if context is not None:
+            assert 0 < len(context.samples) <= to_samples(longest_s)
+            assert len(context.samples) % ENCODER_FRAME == 0
+            assert np.all(np.diff(context.samples) > 0)
+            assert context.samples[0] >= dropped
+            assert context.samples[-1] < position
+            assert context.text.strip()
