@@ -382,10 +382,10 @@ class Session:
         """Tell what has been refined."""
         if self._refinement is None:
             return
-        while closed := self._refinement.take(self._told_to(), self.received):
+        while outcome := self._refinement.take(self._told_to(), self.received):
             self._advance(self._live_from)
             self._events.append(
-                Refined(closed.start, closed.end, closed.words, closed.replaced, closed.decoded, *self._kept())
+                Refined(outcome.start, outcome.end, outcome.words, outcome.replaces, outcome.decoded, *self._kept())
             )
 
     def _told_to(self) -> int:
