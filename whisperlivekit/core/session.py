@@ -45,6 +45,11 @@ from whisperlivekit.core.utterance import Context, Output, Utterance, WindowRule
 MAX_CONTEXT_S = 4.0
 """The longest audio of the previous utterance that the decoder hears again."""
 
+UTTERANCE_STEP = 2
+"""Factor on ``step_s`` where a stream commits by utterance. Nobody reads along, and a decode that is in flight when the
+speaker pauses delays the last one. Measured with base on telephone prompts, on a busy machine: without it, 1.4 s instead
+of 1.1 s (95 %) from the last word to the text."""
+
 MAX_ATTEMPTS = 2
 """Decodes of the same audio before it is given up as a gap."""
 
@@ -89,13 +94,14 @@ class Session:
         position = resume.position if resume else 0
         live_from = max(position, resume.live_from or 0) if resume else 0
         self._config = config
+        by_utterance = start.commit == "utterance"
         self._rules = WindowRules(
-            step=to_samples(config.step_s),
+            step=to_samples(config.step_s * (UTTERANCE_STEP if by_utterance else 1)),
             first_step=to_samples(config.first_step_s),
             longest=to_samples(config.max_window_s),
             window_words=config.window_words,
             prefix_words=config.prefix_words,
-            by_utterance=start.commit == "utterance",
+            by_utterance=by_utterance,
         )
         self._policy = CommitPolicy(config.frame_threshold)
         self._language = _language(start.language, config.language)
