@@ -267,7 +267,7 @@ def test_words_get_their_times_in_the_stream_back(paragraph: Paragraph) -> None:
 
 
 @given(paragraphs_of_spans, st.integers(0, 28 * S), st.sets(st.integers(0, 11)))
-def test_what_the_joined_decode_missed_is_decoded_alone(paragraph: Paragraph, until: int, deaf: set[int]) -> None:
+def test_what_the_joined_decode_missed_is_decoded_again(paragraph: Paragraph, until: int, deaf: set[int]) -> None:
     """Whether the decoder stops early or passes over utterances: in the end everything that is long enough to hold a
     word was heard, and nothing twice.
     """
@@ -341,7 +341,40 @@ def test_the_rest_of_an_utterance_is_decoded_after_the_last_word() -> None:
     check_words(rendition)
 
 
-def test_a_loop_is_cut_and_what_it_covered_is_decoded_alone() -> None:
+def test_what_follows_an_early_end_is_decoded_together() -> None:
+    """The rest of the utterance, and the utterances after it; one that was passed over before the end stays alone."""
+    paragraph = paragraph_of((0, 3), (4, 7), (8, 11), (12, 15))
+    requests: list[DecodeRequest] = []
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        requests.append(request)
+        if len(requests) > 1:
+            return hear(request)
+        words = hear(request, round(7.2 * S)).words
+        return Hypothesis(request.id, tuple(word for word in words if not 4 * S <= middle(word) < 7 * S))
+
+    rendition = render(paragraph, decode)
+    alone, rest = requests[1:]
+    assert (alone.start, len(alone.samples)) == (4 * S, 3 * S)
+    end = [word.end for word in rendition.words if middle(word) < round(9.3 * S)][-1]
+    np.testing.assert_array_equal(rest.samples, [*range(end, 11 * S), *range(12 * S, 15 * S)])
+    check_words(rendition)
+
+
+def test_a_rest_without_words_is_decoded_utterance_by_utterance() -> None:
+    """Once: what is heard alone without words has none."""
+    paragraph = paragraph_of((0, 2), (3, 5), (6, 8))
+    requests: list[DecodeRequest] = []
+
+    def decode(request: DecodeRequest) -> Hypothesis:
+        requests.append(request)
+        return hear(request, 2 * S) if len(requests) == 1 else Hypothesis(request.id, ())
+
+    render(paragraph, decode)
+    assert [(request.start // S, len(request.samples) // S) for request in requests] == [(0, 6), (3, 4), (3, 2), (6, 2)]
+
+
+def test_a_loop_is_cut_and_what_it_covered_is_decoded_again() -> None:
     """The repeated words are not told, and the speech over which the decoder repeated itself is heard again."""
     paragraph = paragraph_of((0, 2), (3, 5), (6, 8))
     requests: list[DecodeRequest] = []
@@ -355,7 +388,7 @@ def test_a_loop_is_cut_and_what_it_covered_is_decoded_alone() -> None:
 
     rendition = render(paragraph, decode)
     assert rendition.looped
-    assert [request.start for request in requests] == [0, 3 * S, 6 * S, WORD]
+    assert [(request.start, len(request.samples)) for request in requests] == [(0, 6 * S), (WORD, 6 * S - WORD)]
     assert [word.text for word in rendition.words].count(" опять") == 1
 
 

@@ -225,7 +225,7 @@ def test_a_word_beyond_its_utterance_belongs_to_it() -> None:
     closed = []
     while (one := subject.take(500_000, to_samples(1_000))) is not None:
         closed.append(one)
-    assert sum(one.replaced for one in closed) == 4
+    assert sum(one.replaces for one in closed) == 4
     assert closed[-1].end == 400_000
 
 

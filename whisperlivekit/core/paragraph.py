@@ -6,8 +6,8 @@ than it needs time. So ``Paragraphs`` collects utterances until their audio is a
 
 - All utterances are heard in one decode, one directly after the other. In noise, even 0.3 s of silence between them
   costs words. The times of the words are mapped back to the stream.
-- The decoder may pass over an utterance, or take a pause for the end of all speech. What got no word is decoded once
-  more, alone.
+- The decoder may pass over an utterance, which is then decoded once more, alone. Or it takes a pause for the end of all
+  speech; then what follows its last word is decoded in turn, together.
 - Audio on which the decoder fails twice becomes a gap.
 
 A word never lies in two utterances and an utterance never in two paragraphs, so nothing is lost or doubled at a border.
@@ -16,7 +16,7 @@ A word never lies in two utterances and an utterance never in two paragraphs, so
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,8 @@ UNHEARD_S = 0.8
 """Speech after the last word that is long enough to hold another word. The same as in ``core/utterance.py``."""
 
 ADVANCE_S = 0.2
-"""How far the decode of one utterance must have come for the rest of it to be decoded in turn. It bounds the number of
-decodes."""
+"""How far a decode must have come in its first utterance for the rest of that to be decoded in turn. It bounds the
+number of decodes."""
 
 MAX_ATTEMPTS = 2
 """Decodes of the same audio before it is given up as a gap."""
@@ -200,8 +200,8 @@ class Rendition:
         self._seams = seams(paragraph.spans)
         self._words: list[list[Word]] = [[] for _ in paragraph.spans]
         self._pieces: deque[Sequence[tuple[int, Span]]] = deque([list(enumerate(paragraph.spans))])
-        """What is left to decode: spans that are heard together, with the numbers of their utterances. The first piece
-        is the whole paragraph, each later one lies in one utterance."""
+        """What is left to decode: neighbouring spans that are heard together, with the numbers of their utterances. The
+        first piece is the whole paragraph, each later one an utterance alone or the rest after the last word."""
         self._request: DecodeRequest | None = None
         self._failures = 0
 
@@ -253,15 +253,19 @@ class Rendition:
         self.looped = self.looped or (together and hypothesis.looped)
         spoken = hypothesis.words[: count_spoken((), hypothesis.words, final=True)]
         found = share_out(spoken, origin, [span for _, span in piece])
-        last: tuple[int, Span, Word] | None = None
-        for (number, span), words in zip(piece, found, strict=True):
-            if words and is_speech(words, hypothesis.no_speech_probability):
-                self._words[number] += words
-                last = number, span, words[-1]
-            elif together and span.length >= to_samples(PRE_ROLL_S + COVERED_S + POST_ROLL_S):
-                self._pieces.append([(number, span)])
+        heard = [bool(words) and is_speech(words, hypothesis.no_speech_probability) for words in found]
+        for (number, _), words in compress(zip(piece, found, strict=True), heard):
+            self._words[number] += words
+        # After the last word the decoder took a pause for the end, before it single utterances were passed over.
+        last = max(compress(range(len(piece)), heard), default=None)
+        passed_over = piece if last is None else piece[:last]
+        if together:
+            missed = (entry for entry, words in zip(passed_over, heard, strict=False) if not words)
+            self._pieces += [[(number, span)] for number, span in missed if _holds_word(span)]
         if last is not None:
-            self._decode_rest(*last, together=together)
+            rest = self._rest(piece, last)
+            if any(_holds_word(span) for _, span in rest):
+                self._pieces.append(rest)
 
     def receive_failure(self, request_id: int) -> None:
         """The decode in flight failed: the same audio is decoded once more, then it becomes a gap."""
@@ -279,15 +283,21 @@ class Rendition:
         self._failures = 0
         return self._pieces.popleft()
 
-    def _decode_rest(self, number: int, span: Span, word: Word, *, together: bool) -> None:
-        """After the last word of a decode: decode the rest of its utterance if there is speech in it."""
-        advanced = together or word.end - span.start >= to_samples(ADVANCE_S)
-        if advanced and span.end - word.end > to_samples(UNHEARD_S + POST_ROLL_S):
-            self._pieces.append([(number, Span(word.end, span.end))])
+    def _rest(self, piece: Sequence[tuple[int, Span]], last: int) -> list[tuple[int, Span]]:
+        """What follows the last word, which was heard at this place of the piece."""
+        number, span = piece[last]
+        left = Span(self._words[number][-1].end, span.end)
+        advanced = last > 0 or left.start - span.start >= to_samples(ADVANCE_S)
+        unheard = advanced and left.length > to_samples(UNHEARD_S + POST_ROLL_S)
+        return [*([(number, left)] if unheard else ()), *piece[last + 1 :]]
 
     def _place(self, number: int, span: Span) -> int:
         """Where a span of this utterance begins in the joined audio."""
         return self._seams[number] + span.start - self.paragraph.spans[number].start
+
+
+def _holds_word(span: Span) -> bool:
+    return span.length >= to_samples(PRE_ROLL_S + COVERED_S + POST_ROLL_S)
 
 
 def seams(spans: Sequence[Span]) -> list[int]:

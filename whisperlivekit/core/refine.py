@@ -43,14 +43,14 @@ def _mean(words: Sequence[Word]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class Outcome:
     """The end of a paragraph's refinement."""
 
     start: int
     end: int
     words: tuple[Word, ...]
     """The words that are valid from now on."""
-    replaced: int
+    replaces: int
     """How many committed words they replace: the first ones that no paragraph before has replaced."""
     decoded: bool
     """False: the paragraph was given up, and its committed words stand."""
@@ -171,7 +171,7 @@ class Refinement:
         self._request = request.id if request else None
         return request
 
-    def take(self, settled_to: int, received: int) -> Closed | None:
+    def take(self, settled_to: int, received: int) -> Outcome | None:
         """The next paragraph whose refinement has ended, if any; ``received`` is the end of the stream's audio."""
         if self._waiting and self._waiting[0].end <= settled_to:
             waited = received - self._waiting[0].start
@@ -183,7 +183,7 @@ class Refinement:
             # Words that a client brought of audio in which no speech is found now.
             words = tuple(placed.word for placed in self._words)
             self._words.clear()
-            return Closed(words[0].start, words[-1].end, words, len(words), decoded=False)
+            return Outcome(words[0].start, words[-1].end, words, len(words), decoded=False)
         return None
 
     # ---- paragraphs
@@ -193,7 +193,7 @@ class Refinement:
         if self._waiting:
             self._closed_to = self._waiting[-1].end
 
-    def _close(self, rendition: Rendition | None) -> Closed:
+    def _close(self, rendition: Rendition | None) -> Outcome:
         paragraph = self._waiting.popleft()
         self._rendition = None
         count = len(self._words)
@@ -203,7 +203,7 @@ class Refinement:
             words += self._words_before(span.start)
             words += choose(self._words_before(span.end), refined)
         words += self._words_before(paragraph.end)
-        return Closed(paragraph.start, paragraph.end, _in_order(words), count - len(self._words), decoded)
+        return Outcome(paragraph.start, paragraph.end, _in_order(words), count - len(self._words), decoded)
 
     def _words_before(self, position: int) -> list[Word]:
         taken = []
