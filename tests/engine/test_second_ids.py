@@ -11,7 +11,8 @@ import pytest
 from tests.speech import assert_continues, says, sentences, text_of
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.engine import whisper
-from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
+from whisperlivekit.engine.ct2_format import UnknownFormat
+from whisperlivekit.engine.second_ids import SecondIds, copy_model
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
 SENTENCE = sentences()[0]
