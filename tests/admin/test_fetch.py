@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from whisperlivekit.admin import fetch as fetching
+from whisperlivekit.admin import hub as hub_client
+from whisperlivekit.admin.downloads import only_one
 from whisperlivekit.admin.fetch import fetch, fetch_model, fetch_silero
 from whisperlivekit.engine.models import SILERO, Edition, File, Model, find_problems
 from whisperlivekit.errors import ModelFileError
@@ -125,7 +126,7 @@ def test_an_interrupted_download_is_continued(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_later_run_continues_an_earlier_one(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "ATTEMPTS", 1)
+    monkeypatch.setattr(hub_client, "ATTEMPTS", 1)
     hub.break_after = [400_000, 0]
     with pytest.raises(ModelFileError, match="in a row without progress"):
         get(MODEL, tmp_path)
@@ -185,7 +186,7 @@ def test_a_second_download_at_the_same_time_is_an_error(hub: Hub, tmp_path: Path
     """Both would write to the same file."""
     unfinished = tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}"
     unfinished.mkdir(parents=True)
-    with fetching._only_one(unfinished), pytest.raises(ModelFileError, match="another process is downloading"):
+    with only_one(unfinished), pytest.raises(ModelFileError, match="another process is downloading"):
         get(MODEL, tmp_path)
 
 
