@@ -17,10 +17,11 @@ HEADS = 2
 _BASE = ROOT / "models" / "whisper" / "base"
 
 
-def write_tiny_whisper(folder: Path, *, n_mels: int = 80, seed: int = 0) -> Path:
+def write_tiny_whisper(folder: Path, *, n_mels: int = 80, seed: int = 0, english: bool = False) -> Path:
     """Write the model into ``folder``, which is made. With 128 mel bands it has the vocabulary of large-v3 too.
 
-    Another ``seed`` gives other weights. The tokenizer is that of base.
+    Another ``seed`` gives other weights. The tokenizer is that of base. ``english``: the vocabulary has one token less,
+    by which CTranslate2 recognises English models.
     """
     from ctranslate2.specs import WhisperSpec
 
@@ -35,6 +36,8 @@ def write_tiny_whisper(folder: Path, *, n_mels: int = 80, seed: int = 0) -> Path
             token["id"] += token["id"] >= yue
         place = next(number for number, token in enumerate(added) if token["id"] > yue)
         added.insert(place, {**added[place], "id": yue, "content": "<|yue|>"})
+    if english:
+        tokens.pop()
     spec: Any = WhisperSpec(1, HEADS, 1, HEADS)
     _fill(spec, np.random.default_rng(seed), n_mels, len(tokens))
     spec.config.suppress_ids = []

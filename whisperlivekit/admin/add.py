@@ -33,7 +33,7 @@ from whisperlivekit.engine.whisper_folder import CONFIG, TOKENIZER, Details, cho
 from whisperlivekit.errors import ModelFileError
 
 HUB_PREFIX = "hf:"
-_HUB_SOURCE = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>\S+))?", re.ASCII)
+_HUB_SOURCE = re.compile(r"hf:(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\S+))?", re.ASCII)
 _BLOCK_BYTES = 1 << 20
 
 

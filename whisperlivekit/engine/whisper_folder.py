@@ -151,8 +151,8 @@ def _check_config(config: dict[str, Any], model: ModelBin, *, multilingual: bool
                 pass
             case _:
                 yield (
-                    f"config.json has the alignment head {json.dumps(pair)}, but the decoder has {len(layers)} layers "
-                    f"of {heads} heads, counted from 0; they were probably copied from a larger model"
+                    f"config.json has the alignment head {json.dumps(pair)}, but the decoder has layers 0 to "
+                    f"{max(layers)} with heads 0 to {heads - 1}; the list was probably copied from a larger model"
                 )
                 return
 
