@@ -17,11 +17,13 @@ HEADS = 2
 _BASE = ROOT / "models" / "whisper" / "base"
 
 
-def write_tiny_whisper(folder: Path, *, n_mels: int = 80, seed: int = 0, english: bool = False) -> Path:
+def write_tiny_whisper(
+    folder: Path, *, n_mels: int = 80, seed: int = 0, english: bool = False, stored: str = "float16"
+) -> Path:
     """Write the model into ``folder``, which is made. With 128 mel bands it has the vocabulary of large-v3 too.
 
     Another ``seed`` gives other weights. The tokenizer is that of base. ``english``: the vocabulary has one token less,
-    by which CTranslate2 recognises English models.
+    by which CTranslate2 recognises English models. ``stored``: the type of the weights in the file.
     """
     from ctranslate2.specs import WhisperSpec
 
@@ -46,7 +48,7 @@ def write_tiny_whisper(folder: Path, *, n_mels: int = 80, seed: int = 0, english
     spec.config.alignment_heads = [[0, 0], [0, 1]]
     spec.register_vocabulary(tokens)
     spec.validate()
-    spec.optimize("float16")
+    spec.optimize(stored)
     folder.mkdir(parents=True)
     spec.save(str(folder))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
