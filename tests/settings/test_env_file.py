@@ -264,6 +264,14 @@ def test_keys_are_never_printed(tmp_path: Path) -> None:
     assert "at least 16 printable" in found
 
 
+def test_value_problem_knows_added_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in the home folder."""
+    monkeypatch.setenv("WLK_HOME", str(tmp_path))
+    assert "expected one of tiny, base" in value_problem("WLK_MODEL", "ours")
+    add_model(tmp_path, "ours")
+    assert value_problem("WLK_MODEL", "ours") == ""
+
+
 def test_value_problem_checks_one_value() -> None:
     assert value_problem("WLK_PORT", "8000") == ""
     assert value_problem("WLK_PORT", "x") == "expected a whole number from 1 to 65535"
