@@ -391,6 +391,22 @@ def test_a_model_is_removed(tmp_path: Path, tiny: Path) -> None:
     assert here(tmp_path) == []
 
 
+def test_of_a_link_only_the_link_is_removed(tmp_path: Path, tiny: Path, other: Path) -> None:
+    """The operator put it there, and what it leads to may be used elsewhere. --replace does the same."""
+    elsewhere = shutil.copytree(tiny, tmp_path / "elsewhere")
+    link = tmp_path / "models" / "whisper" / "ours"
+    link.parent.mkdir(parents=True)
+    for take_away in (
+        lambda: remove("ours", tmp_path / "models"),
+        lambda: put(tmp_path, other, replace_other=True),
+    ):
+        link.symlink_to(elsewhere)
+        take_away()
+        assert (elsewhere / "model.bin").is_file()
+        assert not link.is_symlink()
+    assert here(tmp_path) == ["ours"]
+
+
 @pytest.mark.parametrize("name", ["ours", "base", "..", "", "whisper/..", ".ours.new"])
 def test_only_models_are_removed(tmp_path: Path, name: str) -> None:
     (tmp_path / "whisper" / ".ours.new").mkdir(parents=True)

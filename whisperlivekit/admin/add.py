@@ -137,10 +137,22 @@ def remove(name: str, model_dir: Path) -> None:
     if not (is_name(name) or name in NAMES) or not target.is_dir():
         raise ModelFileError(f"there is no model {name!r} in {model_dir / 'whisper'}")
     # Renamed first, so that an interruption leaves no half of a model under its name.
-    leaving = target.with_name(f".{name}.removed")
-    shutil.rmtree(leaving, ignore_errors=True)
+    leaving = _removed(target)
+    _delete(leaving)
     target.rename(leaving)
-    shutil.rmtree(leaving)
+    _delete(leaving)
+
+
+def _removed(target: Path) -> Path:
+    return target.with_name(f".{target.name}.removed")
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder, if it is there. Of a link to one only the link."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 # ----------------------------------------------------------------------------------------------------------- sources
@@ -292,12 +304,12 @@ def _differing(files: tuple[File, ...], others: tuple[File, ...]) -> list[str]:
 
 def _put(staged: Path, target: Path) -> None:
     """Rename the staged model to its name."""
-    leaving = target.with_name(f".{target.name}.removed")
-    shutil.rmtree(leaving, ignore_errors=True)
+    leaving = _removed(target)
+    _delete(leaving)
     if target.exists():
         target.rename(leaving)  # a folder that is not empty cannot be replaced by one rename
     staged.rename(target)
-    shutil.rmtree(leaving, ignore_errors=True)
+    _delete(leaving)
 
 
 def _existing(target: Path) -> Model | None:

@@ -251,7 +251,8 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         else:
             known = "a folder that was not added, so its digests are unknown"
         yield Finding(good=True, what=f"model {settings.model}: {path}, {known}")
-        yield from _language(settings, path)
+        if model is None or model.source:
+            yield from _language(settings, path)
         yield from _memory(settings, path)
         yield _copies(settings, path)
     try:

@@ -166,9 +166,9 @@ def _check_embeddings(model: ModelBin, vocabulary_name: str, tokens: int) -> Ite
 def _check_tokenizer(tokenizer: dict[str, Any], vocabulary_name: str, tokens: list[str]) -> Iterator[str]:
     """Whether the tokenizer and the model number their tokens in the same way."""
     try:
-        ids = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+        ids = {**tokenizer["model"]["vocab"], **{token["content"]: token["id"] for token in tokenizer["added_tokens"]}}
     except (KeyError, TypeError):
-        yield f"{TOKENIZER} has no list of added_tokens"
+        yield f"{TOKENIZER} has no vocabulary or no list of added_tokens"
         return
     for token in _COMMON_TOKENS:
         if token not in tokens:
