@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu                                            # on the GPU, base and small
     python -m benchmarks.gpu --models small,large-v3-turbo --compute-types float16,int8_float16 --batches 8,16,32
+    python -m benchmarks.gpu --models small,our-model                   # our-model: a name given to models add
     python -m benchmarks.gpu --device cpu --models base --sessions 1,2  # small, on the CPU
 
 Each model, compute type and batch size is a combination. For each, the sound is played in 1, 2, 4, ... sessions at the
@@ -11,7 +12,8 @@ those of the server, without sockets.
 Commit latency (seconds): from the end of a word, as the hypothesis times it, until the word is committed. First partial
 (seconds): from the start of the first speech until the first words are shown. Memory and load are those of the whole
 GPU, read with NVML while the sessions run; the GPU is the first in CUDA_VISIBLE_DEVICES. A combination that cannot be
-loaded is reported and skipped.
+loaded is reported and skipped. At the end there is a line for each combination with what it costs: how many streams the
+device serves with it, and the memory for them.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from whisperlivekit.core.events import Committed, Partial, SpeechStarted
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
-from whisperlivekit.engine.models import silero_folder
+from whisperlivekit.engine.models import check, silero_folder
 from whisperlivekit.engine.whisper import EngineConfig
 from whisperlivekit.errors import WhisperLiveKitError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, visible_gpus
@@ -215,6 +217,21 @@ def best(rows: Iterable[Row], limit_s: float) -> dict[tuple[str, str, int], Row]
     return found
 
 
+def summary(rows: Sequence[Row], limit_s: float) -> list[str]:
+    """A line for each model, compute type and batch size: the most streams within the limit, and what they need."""
+    within = best(rows, limit_s)
+    lines = []
+    for key in dict.fromkeys((row.model, row.compute_type, row.batch) for row in rows):
+        row = within.get(key)
+        if row is None:
+            cost = "0: one stream is too many"
+        else:
+            memory = "" if row.vram_mb is None else f", VRAM {row.vram_mb:.0f} MB"
+            cost = f"{row.sessions} (commit p95 {row.commit_p95_s:.2f} s{memory})"
+        lines.append(f"- {key[0]} {key[1]}, batch {key[2]}: {cost}")
+    return lines
+
+
 COLUMNS = "| model | type | batch | sessions | commit p50 | p95 | first partial p50 | VRAM MB | GPU busy |"
 
 
@@ -262,7 +279,9 @@ def numbers(text: str) -> tuple[int, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--models", default="base,small", help="names under --model-dir")
+    parser.add_argument(
+        "--models", default="base,small", help="names of downloaded and added models: folders of --model-dir"
+    )
     parser.add_argument("--model-dir", type=Path, default=Path("models/whisper"))
     parser.add_argument("--compute-types", help="default: float16,int8_float16 on a GPU, int8 on a CPU")
     parser.add_argument("--batches", type=numbers, default=(8, 16))
@@ -305,6 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     silero_dir=silero_folder(options.model_dir.parent),
                 )
                 try:
+                    check(config.model_dir)
                     rows += asyncio.run(sweep(config, model, options.sessions, samples, options.limit_s))
                 except WhisperLiveKitError as error:
                     print(f"| {model} | {compute_type} | {batch} | skipped: {error.message} |", flush=True)
@@ -312,8 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     result = {"device": device, "limit_s": options.limit_s, "rows": [asdict(row) for row in rows]}
                     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nStreams with p95 commit latency up to {options.limit_s:g} s (took {time.monotonic() - begun:.0f} s):\n")
-    for (model, compute_type, batch), row in best(rows, options.limit_s).items():
-        print(f"- {model} {compute_type}, batch {batch}: {row.sessions}")
+    print("\n".join(summary(rows, options.limit_s)))
     if options.plot:
         plot(rows, options.limit_s, device, options.plot)
 

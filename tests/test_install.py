@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.model_hub import Told
+from tests.tiny_whisper import write_tiny_whisper
+from whisperlivekit.admin.add import add, parse_source
 
 TOOLS = [
     "awk", "bash", "basename", "cat", "cp", "cut", "date", "dirname", "env", "grep", "head", "id", "kill", "ln",
@@ -208,6 +211,26 @@ def test_base_is_written_if_small_cannot_be_downloaded(machine: Machine) -> None
     assert result.returncode == 0, result.stderr
     assert "\nWLK_MODEL=base\n" in (machine.home / ".env").read_text()
     assert "The model small cannot be downloaded" in result.stdout
+
+
+@pytest.mark.model
+def test_an_added_model_is_not_downloaded(machine: Machine) -> None:
+    """The real program checks its files and asks no hub: there is none in this test."""
+    machine.with_venv()
+    machine.program(
+        "whisperlivekit",
+        f'export PYTHONPATH={ROOT}; exec {sys.executable} -m whisperlivekit "$@"',
+        machine.home / "venv" / "bin",
+    )
+    source = write_tiny_whisper(machine.home / "source")
+    shutil.copytree(ROOT / "models" / "silero_vad", machine.home / "models" / "silero_vad")
+    told = Told()
+    models = machine.home / "models"
+    add(parse_source(str(source)), "ours", models, models / "cache", report=told.report, say=told.say)
+    (machine.home / ".env").write_text("WHISPER_DEVICE=cpu\nWLK_MODEL=ours\n")
+    result = machine.run("bench", HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+    assert result.returncode == 0, result.stderr
+    assert f"model ours: {models}/whisper/ours\n" in result.stdout
 
 
 def test_an_nvidia_smi_that_lists_no_gpu_does_not_count(machine: Machine) -> None:

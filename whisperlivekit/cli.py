@@ -52,14 +52,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(run=_check)
 
-    model = commands.add_parser("models", help="fetch, list or verify model files")
+    model = commands.add_parser("models", help="fetch, add, list, verify or remove models")
     actions = model.add_subparsers(required=True, metavar="ACTION")
     fetch = actions.add_parser("fetch", help="download the files of a model and of the speech detector, and check them")
     fetch.add_argument("name", nargs="?", help=f"one of {', '.join(models.NAMES)}; default: WLK_MODEL")
     fetch.set_defaults(run=_models_fetch)
-    actions.add_parser("list", help="list all models and which of them are downloaded").set_defaults(run=_models_list)
-    verify = actions.add_parser("verify", help="read all downloaded files and compare their SHA-256")
+    add = actions.add_parser("add", help="copy a model of your own, for example a fine-tuned one, to the other models")
+    add.add_argument(
+        "source",
+        help="the path of a folder with a Whisper model in CTranslate2's format, or hf:OWNER/NAME@REVISION on the hub",
+    )
+    add.add_argument("--name", help="its name in WLK_MODEL; default: the name of the folder or repository")
+    add.add_argument("--replace", action="store_true", help="replace a model of this name that has other files")
+    add.set_defaults(run=_models_add)
+    actions.add_parser("list", help="list all models and which of them are here").set_defaults(run=_models_list)
+    verify = actions.add_parser("verify", help="read the files of all models that are here and compare their SHA-256")
     verify.set_defaults(run=_models_verify)
+    remove = actions.add_parser("remove", help="delete the files of a model")
+    remove.add_argument("name")
+    remove.set_defaults(run=_models_remove)
 
     transcribe = commands.add_parser("transcribe", help="transcribe an audio or video file")
     transcribe.add_argument("file", type=Path)
@@ -99,10 +110,25 @@ def _models_fetch(options: argparse.Namespace) -> int:
     return fetch_models(load_settings(), options.name)
 
 
+# WLK_MODEL may name a model that these three are about to add, and need not be right for them.
+
+
+def _models_add(options: argparse.Namespace) -> int:
+    from whisperlivekit.admin.models import add_model
+
+    return add_model(load_settings(any_model=True), options.source, options.name, replace=options.replace)
+
+
 def _models_list(_: argparse.Namespace) -> int:
     from whisperlivekit.admin.models import list_models
 
-    return list_models(load_settings())
+    return list_models(load_settings(any_model=True))
+
+
+def _models_remove(options: argparse.Namespace) -> int:
+    from whisperlivekit.admin.models import remove_model
+
+    return remove_model(load_settings(any_model=True), options.name)
 
 
 def _models_verify(_: argparse.Namespace) -> int:

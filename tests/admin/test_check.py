@@ -5,14 +5,19 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.certificates import self_signed
+from tests.model_hub import Told
+from tests.tiny_whisper import write_tiny_whisper
+from whisperlivekit.admin.add import add, parse_source
 from whisperlivekit.admin.check import UVM, Finding, list_gpus, run_checks
 from whisperlivekit.engine.cuda import find_cublas
 from whisperlivekit.observe.gpu import Gpu
 from whisperlivekit.settings.declarations import Settings
+from whisperlivekit.settings.env_file import load_settings
 
 
 @pytest.fixture
@@ -67,14 +72,61 @@ def test_a_missing_gpu_is_named(tmp_path: Path) -> None:
 
 
 def own_model(tmp_path: Path, size: int) -> Path:
-    """A folder that looks like a model of this size. Its file is sparse and uses no disk space."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    for name in ("config.json", "tokenizer.json", "vocabulary.json"):
-        (folder / name).write_text("{}")
-    with (folder / "model.bin").open("wb") as file:
+    """A folder with a model of this size. The end of its file is sparse and uses no disk space."""
+    folder = write_tiny_whisper(tmp_path / "own")
+    with (folder / "model.bin").open("r+b") as file:
         file.truncate(size)
     return folder
+
+
+def add_model(tmp_path: Path, **kind: Any) -> None:
+    """Add a tiny model with the name ours to the models of ``settings``."""
+    source = parse_source(str(write_tiny_whisper(tmp_path / "source", **kind)))
+    told = Told()
+    add(source, "ours", tmp_path / "models", tmp_path / "cache", report=told.report, say=told.say)
+
+
+def added_settings(tmp_path: Path, text: str = "") -> Settings:
+    """Settings from an .env that names the model ours."""
+    file = tmp_path / ".env"
+    file.write_text(f"WHISPER_DEVICE=cpu\nWLK_MODEL=ours\n{text}")
+    return load_settings(file)
+
+
+@pytest.mark.model
+def test_the_source_of_an_added_model_is_named(tmp_path: Path) -> None:
+    """And the command that adds it again if a file is wrong."""
+    add_model(tmp_path)
+    found = list(run_checks(added_settings(tmp_path)))
+    (model,) = [finding for finding in found if finding.what.startswith("model ours: ")]
+    assert model.good
+    assert f"added from {tmp_path}/source" in model.what
+    (tmp_path / "models" / "whisper" / "ours" / "vocabulary.json").write_text("[]")
+    (wrong,) = [finding for finding in bad(added_settings(tmp_path)) if "the model in" in finding.what]
+    assert "vocabulary.json has 2 bytes" in wrong.what
+    assert re.fullmatch(
+        rf"to add it again, run: \S*whisperlivekit models add {tmp_path}/source --name ours", wrong.remedy
+    )
+
+
+@pytest.mark.model
+def test_an_english_model_for_another_language_is_named(tmp_path: Path) -> None:
+    """It would write any speech as if it were English."""
+    add_model(tmp_path, english=True)
+    (finding,) = [finding for finding in bad(added_settings(tmp_path)) if "English only" in finding.what]
+    assert "WLK_LANGUAGE is ru" in finding.what
+    assert not [f for f in bad(added_settings(tmp_path, "WLK_LANGUAGE=en\n")) if "English only" in f.what]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("stored", "needed"), [("float16", 1.0), ("int8", 1.4), ("float32", 0.7)])
+def test_the_memory_follows_from_the_type_in_the_file(tmp_path: Path, stored: str, needed: float) -> None:
+    """A file of 1 GB: numbers of 16 bits shrink to int8 when they are loaded, those of 8 bits stay as they are."""
+    folder = write_tiny_whisper(tmp_path / "own", stored=stored)
+    with (folder / "model.bin").open("r+b") as file:
+        file.truncate(1_000_000_000)
+    (memory,) = [f for f in run_checks(settings(tmp_path, model=str(folder))) if f.what.startswith("memory:")]
+    assert f"will need about {needed:.1f} GB" in memory.what
 
 
 def test_too_many_workers_for_the_memory_are_named(tmp_path: Path, base_model: Path) -> None:

@@ -3,88 +3,24 @@
 import hashlib
 import os
 import socket
-import threading
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from whisperlivekit.admin import fetch as fetching
+from tests.model_hub import COMMIT, CONTENT, Hub, Told, hub
+from whisperlivekit.admin import hub as hub_client
+from whisperlivekit.admin.downloads import only_one
 from whisperlivekit.admin.fetch import fetch, fetch_model, fetch_silero
 from whisperlivekit.engine.models import SILERO, Edition, File, Model, find_problems
 from whisperlivekit.errors import ModelFileError
 
-CONTENT = bytes(range(256)) * 4096  # 1 MiB
+__all__ = ["hub"]
+
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-REVISION = "a" * 40
+REVISION = COMMIT
 MODEL = Model("toy", "owner/toy", REVISION, (Edition((File("config.json"), File("model.bin", len(CONTENT), DIGEST))),))
-
-
-@dataclass
-class Hub:
-    """A model hub with faults that a test chooses."""
-
-    files: dict[str, bytes] = field(default_factory=lambda: {"config.json": b"{}", "model.bin": CONTENT})
-    break_after: list[int] = field(default_factory=list)
-    """For each of the next responses with model.bin: the bytes after which the connection is closed."""
-    ranges: bool = True
-    status: int = 0
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    url: str = ""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    hub = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.rpartition("/")[2]
-            hub.asked.append((self.path, self.headers["Range"]))
-            if hub.status or name not in hub.files:
-                self.send_error(hub.status or 404)
-                return
-            content, begin = hub.files[name], 0
-            if hub.ranges and self.headers["Range"]:
-                begin = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-                if begin >= len(content):
-                    self.send_error(416)
-                    return
-            self.send_response(206 if begin else 200)
-            self.send_header("Content-Length", str(len(content) - begin))
-            self.end_headers()
-            end = begin + hub.break_after.pop(0) if name == "model.bin" and hub.break_after else len(content)
-            self.wfile.write(content[begin:end])
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    yield hub
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-class Told:
-    """Collects the messages and the progress."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.progress: list[tuple[str, int, int | None]] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def report(self, name: str, done: int, total: int | None) -> None:
-        self.progress.append((name, done, total))
 
 
 def get(model: Model, tmp_path: Path, told: Told | None = None) -> Path:
@@ -125,7 +61,7 @@ def test_an_interrupted_download_is_continued(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_later_run_continues_an_earlier_one(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "ATTEMPTS", 1)
+    monkeypatch.setattr(hub_client, "ATTEMPTS", 1)
     hub.break_after = [400_000, 0]
     with pytest.raises(ModelFileError, match="in a row without progress"):
         get(MODEL, tmp_path)
@@ -185,7 +121,7 @@ def test_a_second_download_at_the_same_time_is_an_error(hub: Hub, tmp_path: Path
     """Both would write to the same file."""
     unfinished = tmp_path / "cache" / "downloads" / f"toy-{REVISION[:12]}"
     unfinished.mkdir(parents=True)
-    with fetching._only_one(unfinished), pytest.raises(ModelFileError, match="another process is downloading"):
+    with only_one(unfinished), pytest.raises(ModelFileError, match="another process is downloading"):
         get(MODEL, tmp_path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.tiny_whisper import write_tiny_whisper
 from whisperlivekit.engine import models
 from whisperlivekit.engine.models import (
     SILERO,
@@ -22,6 +23,7 @@ from whisperlivekit.engine.models import (
     find_problems,
     find_silero,
     folder,
+    write_added,
 )
 from whisperlivekit.errors import ModelFileError
 
@@ -101,15 +103,74 @@ def test_an_error_names_the_command_that_downloads_the_model(tmp_path: Path) -> 
         find("small", tmp_path)
 
 
+@pytest.mark.model
 def test_an_own_model_is_named_by_its_path(tmp_path: Path) -> None:
+    """Without being added. Its digests are unknown, but what is in the folder is examined."""
     own = tmp_path / "own"
     assert folder(str(own), Path("models")) == own
-    own.mkdir()
-    with pytest.raises(ModelFileError, match=r"config\.json is missing or empty; model\.bin .*vocabulary"):
+    with pytest.raises(ModelFileError, match="the folder does not exist"):
         check(own)
-    for name in ("config.json", "model.bin", "tokenizer.json", "vocabulary.json"):
-        (own / name).write_text("x")
+    own.mkdir()
+    with pytest.raises(ModelFileError, match=r"config\.json, model\.bin, tokenizer\.json, vocabulary.* are missing"):
+        check(own)
+    own.rmdir()
+    write_tiny_whisper(own)
     assert find(str(own), Path("models")) == own
+
+
+@pytest.fixture
+def added(tmp_path: Path) -> Path:
+    """The folder of an added model with the name ours."""
+    path = tmp_path / "whisper" / "ours"
+    path.mkdir(parents=True)
+    (path / "model.bin").write_bytes(b"hello")
+    write_added(path, "hf:owner/ours@" + "0" * 40, (File("model.bin", 5, HELLO),))
+    return path
+
+
+def test_the_files_of_an_added_model_are_compared_with_its_record(added: Path, tmp_path: Path) -> None:
+    """As those of a pinned model. The message has the command that adds it again."""
+    assert find("ours", tmp_path) == added
+    (added / "model.bin").write_bytes(b"jello")
+    with pytest.raises(ModelFileError, match=r"SHA-256 .*whisperlivekit models add hf:owner/ours@0+ --name ours$"):
+        find("ours", tmp_path)
+
+
+def test_only_whole_added_models_have_a_name(added: Path, tmp_path: Path) -> None:
+    """Not an unfinished copy, nor a folder without a record."""
+    shutil.copytree(added, added.with_name(".theirs.new"))
+    (added.parent / "theirs").mkdir()
+    assert models.added_names(tmp_path) == ("ours",)
+    assert models.added_names(tmp_path / "nowhere") == ()
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"source": "/x"}', '{"source": "/x", "files": {"model.bin": {}}}'])
+def test_a_malformed_record_of_an_added_model_is_an_error(added: Path, tmp_path: Path, record: str) -> None:
+    """Without it the files cannot be compared with anything."""
+    (added / models.ADDED).write_text(record)
+    with pytest.raises(ModelFileError, match=r"cannot read .*added\.json: .*models add SOURCE --name ours --replace"):
+        find("ours", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("podlodka-turbo_v1.2", True),
+        ("1", True),
+        ("", False),
+        ("base", False),
+        (".hidden", False),
+        ("-x", False),
+        ("a/b", False),
+        ("..", False),
+        ("a b", False),
+        ("модель", False),
+        ("a\n", False),
+        ("x" * 101, False),
+    ],
+)
+def test_names_of_added_models(name: str, good: bool) -> None:
+    assert models.is_name(name) == good
 
 
 def test_in_a_read_only_folder_nothing_is_recorded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

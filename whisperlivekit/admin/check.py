@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from whisperlivekit.engine import cuda, models
+from whisperlivekit.engine.ct2_format import UnknownFormat
+from whisperlivekit.engine.whisper_folder import examine
 from whisperlivekit.errors import ModelFileError, SettingsError, StartError
 from whisperlivekit.observe.gpu import Gpu, NoGpu, read_gpus, visible_gpus
 from whisperlivekit.server.launch import need_free_port
@@ -57,7 +59,9 @@ it silently takes another type, or fails. Its wheel does not run below 5.3."""
 NO_INT8 = (6, 2)
 """The only compute capability above 6.1 without fast int8. Source: the same table."""
 LOADED_FACTOR = {"int8": 0.6, "int8_float32": 0.6, "int8_float16": 0.6, "int8_bfloat16": 0.6, "float32": 2.0}
-"""Rough memory of a loaded model in proportion to its file, which holds 16-bit numbers. Other types: 1."""
+"""Rough memory of a loaded model in proportion to a file of 16-bit numbers. Other types: 1."""
+FILE_FACTOR = {"int8": 0.6, "float32": 2.0}
+"""Rough size of a file whose numbers have this type, in proportion to one of 16-bit numbers. Other types: 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +204,10 @@ def _gpus(settings: Settings, visible: tuple[Gpu, ...]) -> Iterator[Finding]:
     path = models.folder(settings.model, settings.model_dir) / "model.bin"
     if not path.is_file():
         return
-    factor = LOADED_FACTOR.get(compute_type, 1.0)
     size = path.stat().st_size
     # Other memory grows with the model too: the embeddings copied for second ids, and the cross-attention's keys and
     # values for a batch of 8 with its blank row. The size of the file is the estimate for both together.
-    each = int(size * factor) + VRAM_BESIDE_MODEL_BYTES + size
+    each = _loaded_bytes(path.parent, compute_type) + VRAM_BESIDE_MODEL_BYTES + size
     for place, gpu in enumerate(visible):
         workers = len(range(place, worker_count(settings), len(visible)))
         free = gpu.memory_total_bytes - gpu.memory_used_bytes
@@ -240,8 +243,16 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         what, _, remedy = str(error).rpartition("; ")
         yield Finding(good=False, what=what, remedy=remedy)
     else:
-        known = "digests as published" if "/" not in settings.model else "your own model, without published digests"
+        model = models.model_in(path)
+        if model and not model.source:
+            known = "digests as published"
+        elif model:
+            known = f"added from {model.source}, digests as when it was added"
+        else:
+            known = "a folder that was not added, so its digests are unknown"
         yield Finding(good=True, what=f"model {settings.model}: {path}, {known}")
+        if model is None or model.source:
+            yield from _language(settings, path)
         yield from _memory(settings, path)
         yield _copies(settings, path)
     try:
@@ -255,12 +266,30 @@ def _model_files(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _language(settings: Settings, path: Path) -> Iterator[Finding]:
+    """Whether the model knows the language."""
+    if settings.language != "en" and not examine(path).multilingual:
+        yield Finding(
+            good=False,
+            what=f"the model {settings.model} knows English only, and WLK_LANGUAGE is {settings.language}",
+            remedy="set WLK_LANGUAGE=en or another WLK_MODEL",
+        )
+
+
+def _loaded_bytes(path: Path, compute_type: str) -> int:
+    """The memory of the model in this folder when it is loaded in this type. Rough."""
+    try:
+        stored = FILE_FACTOR.get(examine(path).type, 1.0)
+    except (OSError, UnknownFormat):  # reported by the check of the model files
+        stored = 1.0
+    return int((path / "model.bin").stat().st_size * LOADED_FACTOR.get(compute_type, 1.0) / stored)
+
+
 def _memory(settings: Settings, path: Path) -> Iterator[Finding]:
     """Whether the models of all workers fit into main memory."""
     if resolved_device(settings) != "cpu":
         return
-    factor = LOADED_FACTOR.get(resolved_compute_type(settings), 1.0)
-    each = int((path / "model.bin").stat().st_size * factor) + (400 << 20)  # and about 0.4 GB for libraries and audio
+    each = _loaded_bytes(path, resolved_compute_type(settings)) + (400 << 20)  # for libraries and audio
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     need = each * worker_count(settings)
     yield Finding(

@@ -2,19 +2,26 @@
 
 A model is a folder. Its digests are checked before the first use, and again when the size or the time of a file has
 changed. ``verified.json`` beside the files records the checks, so that a start does not read gigabytes every time.
+
+The digests of the models in the table below are pinned here. ``models add`` records those of the operator's own models
+in ``added.json`` beside the files; afterwards both kinds are treated alike.
 """
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from whisperlivekit.engine.ct2_format import UnknownFormat
+from whisperlivekit.engine.whisper_folder import examine
 from whisperlivekit.errors import ModelFileError
 from whisperlivekit.program import command
 
 RECORD = "verified.json"
+ADDED = "added.json"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -46,10 +53,20 @@ class Model:
     """The repository on the model hub; empty: the hub does not have the model."""
     revision: str
     editions: tuple[Edition, ...]
+    source: str = ""
+    """Where ``models add`` took the model from; empty: it is in the table."""
 
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes or 0 for file in self.editions[0].files)
+
+    @property
+    def remedy(self) -> str:
+        """What to do if a file is missing or wrong."""
+        if self.source:
+            return f"to add it again, run: {command('models', 'add', self.source, '--name', self.name)}"
+        words = (self.name,) if self.name in MODELS else ()
+        return f"to download it, run: {command('models', 'fetch', *words)}"
 
 
 _TOKENIZER = "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab"
@@ -161,16 +178,21 @@ def check(path: Path) -> None:
     Raises:
         ModelFileError: a file is missing or wrong; the message has the command that downloads it.
     """
-    model = MODELS.get(path.name) if path.parent.name == "whisper" else None
+    model = model_in(path)
     problems = list(find_problems(path, model))
     if problems:
-        listed = "; ".join(problems)
-        remedy = (
-            f"to download it, run: {command('models', 'fetch', model.name)}"
-            if model
-            else "expected a folder with a model converted for CTranslate2"
-        )
-        raise ModelFileError(f"cannot use the model in {path}: {listed}; {remedy}")
+        remedy = model.remedy if model else "expected a folder with a Whisper model converted for CTranslate2"
+        raise ModelFileError(f"cannot use the model in {path}: {'; '.join(problems)}; {remedy}")
+
+
+def model_in(path: Path) -> Model | None:
+    """The model that this folder should have: one of the table, or one that was added. None: its digests are unknown.
+
+    Raises:
+        ModelFileError: the record of an added model is malformed.
+    """
+    pinned = MODELS.get(path.name) if path.parent.name == "whisper" else None
+    return pinned or (read_added(path) if (path / ADDED).is_file() else None)
 
 
 def find_problems(path: Path, model: Model | None, *, trust_record: bool = True) -> Iterator[str]:
@@ -179,7 +201,10 @@ def find_problems(path: Path, model: Model | None, *, trust_record: bool = True)
         yield "the folder does not exist"
         return
     if model is None:
-        yield from _find_missing_files(path)
+        try:
+            examine(path)
+        except (OSError, UnknownFormat) as error:
+            yield str(error)
         return
     edition = edition_in(path, model)
     recorded = _read_record(path)
@@ -230,15 +255,6 @@ def _compare(
     return None
 
 
-def _find_missing_files(path: Path) -> Iterator[str]:
-    """The same for the operator's own model, which has no published digests: only its file names are known."""
-    for name in ("config.json", "model.bin", "tokenizer.json"):
-        if not (path / name).is_file() or not (path / name).stat().st_size:
-            yield f"{name} is missing or empty"
-    if not any((path / name).is_file() for name in ("vocabulary.txt", "vocabulary.json")):
-        yield "vocabulary.txt or vocabulary.json is missing"
-
-
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -267,6 +283,47 @@ def write_record(path: Path, record: dict[str, dict[str, int | str]]) -> None:
     temporary = path / f".{RECORD}.{os.getpid()}"
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path / RECORD)
+
+
+# ----------------------------------------------------------------------------------------------------- added models
+
+
+def is_name(text: str) -> bool:
+    """Whether an added model may have this name. It becomes a folder and a value in ``.env``."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text) is not None and text not in MODELS
+
+
+NAME_ALLOWED = f"letters A-Z, digits and . _ - (100 at most, no . _ - first), and none of {', '.join(NAMES)}"
+
+
+def added_names(model_dir: Path) -> tuple[str, ...]:
+    """The names of the added models, in alphabetical order."""
+    records = (model_dir / "whisper").glob(f"*/{ADDED}")
+    return tuple(sorted(record.parent.name for record in records if is_name(record.parent.name)))
+
+
+def read_added(path: Path) -> Model:
+    """The added model in this folder.
+
+    Raises:
+        ModelFileError: its record is missing or malformed.
+    """
+    try:
+        record = json.loads((path / ADDED).read_text(encoding="utf-8"))
+        files = tuple(File(name, int(file["bytes"]), str(file["sha256"])) for name, file in record["files"].items())
+        return Model(path.name, "", "", (Edition(files),), source=str(record["source"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        again = command("models", "add", "SOURCE", "--name", path.name, "--replace")
+        raise ModelFileError(f"cannot read {path / ADDED}: {error!r}; to add the model again, run: {again}") from error
+
+
+def write_added(path: Path, source: str, files: tuple[File, ...]) -> None:
+    """Record where the model in this folder comes from, and the sizes and digests of its files."""
+    record = {
+        "source": source,
+        "files": {file.name: {"bytes": file.size_bytes, "sha256": file.sha256} for file in files},
+    }
+    (path / ADDED).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------------ Silero VAD
@@ -302,8 +359,5 @@ def find_silero(model_dir: Path) -> Path:
     path = silero_folder(model_dir)
     problems = list(find_problems(path, SILERO))
     if problems:
-        listed = "; ".join(problems)
-        raise ModelFileError(
-            f"cannot use the speech detector in {path}: {listed}; to download it, run: {command('models', 'fetch')}"
-        )
+        raise ModelFileError(f"cannot use the speech detector in {path}: {'; '.join(problems)}; {SILERO.remedy}")
     return path

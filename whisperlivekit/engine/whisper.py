@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE, to_samples
+from whisperlivekit.engine.ct2_format import UnknownFormat
 from whisperlivekit.engine.cuda import load_cublas
 from whisperlivekit.engine.loops import cut_loop
 from whisperlivekit.engine.schedule import may_share_batch
 from whisperlivekit.engine.scratch import scratch_folder
-from whisperlivekit.engine.second_ids import SecondIds, UnknownFormat, copy_model
+from whisperlivekit.engine.second_ids import SecondIds, copy_model
 from whisperlivekit.engine.tokens import RequestTokens, Tokenizers
 from whisperlivekit.engine.words import aligned_words, count_words
 

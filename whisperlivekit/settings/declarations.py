@@ -11,12 +11,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from whisperlivekit.engine import models
+from whisperlivekit.program import command
 from whisperlivekit.wire.languages import AUTO, LANGUAGES
 
 PREFIX = "WLK_"
+
+ADDED_MODELS = "added_models"
+"""The key of the names of added models in the context of a validation. Without it no name is known to be one."""
 
 _CUDA_ONLY_TYPES = {"float16", "bfloat16", "int8_float16", "int8_bfloat16"}
 
@@ -26,7 +30,7 @@ _NOT_AVAILABLE = {
 }
 
 _GPUS_ALLOWED = "GPU numbers or UUIDs, separated by commas, for example 0,1"
-_MODEL_ALLOWED = f"one of {', '.join(models.NAMES)}; or a path that contains a slash"
+_MODEL_ALLOWED = f"one of {', '.join(models.NAMES)}; the name of an added model; or a path that contains a slash"
 _LANGUAGE_ALLOWED = "a language code of Whisper such as ru, or auto"
 _KEYS_ALLOWED = "keys of at least 16 printable ASCII characters without spaces, separated by commas"
 _ORIGINS_ALLOWED = "origins such as https://example.org, separated by commas; or *"
@@ -135,8 +139,8 @@ class Settings(BaseModel):
     model: str = _setting(
         "small",
         "Recognition",
-        "Whisper model, or the path of a folder with a model converted for CTranslate2. small is meant for a GPU; "
-        "without one, base answers sooner, and install.sh writes base to .env.",
+        "Whisper model. small is meant for a GPU; without one, base answers sooner, and install.sh writes base to "
+        ".env. A model of your own: add it with whisperlivekit models add, or give the path of its folder.",
         allowed=_MODEL_ALLOWED,
         min_length=1,
     )
@@ -247,9 +251,14 @@ class Settings(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _check_model(cls, value: str) -> str:
-        if value not in models.NAMES and "/" not in value:
-            raise ValueError(_MODEL_ALLOWED)
+    def _check_model(cls, value: str, info: ValidationInfo) -> str:
+        added = (info.context or {}).get(ADDED_MODELS, ())
+        if value not in models.NAMES and value not in added and "/" not in value:
+            name = value if models.is_name(value) else "NAME"
+            raise ValueError(
+                f"one of {', '.join(models.NAMES)}; an added model ({', '.join(added) or 'there is none'}); or a path "
+                f"that contains a slash; to add a model, run: {command('models', 'add', 'SOURCE', '--name', name)}"
+            )
         return value
 
     @field_validator("language")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from whisperlivekit.engine import models
 from whisperlivekit.errors import SettingsError
 from whisperlivekit.settings import home as home_folder
-from whisperlivekit.settings.declarations import PREFIX, Settings, variable_of, variables
+from whisperlivekit.settings.declarations import ADDED_MODELS, PREFIX, Settings, variable_of, variables
 from whisperlivekit.settings.wording import allowed, hint, nearest
 from whisperlivekit.wire.languages import LANGUAGES
 
@@ -27,11 +27,12 @@ _MEANINGFUL_WHEN_EMPTY = "cuda_visible_devices"
 _PATHS = ("ssl_certfile", "ssl_keyfile", "model_dir", "cache_dir", "log_dir")
 
 
-def load_settings(env_file: Path | None = None) -> Settings:
+def load_settings(env_file: Path | None = None, *, any_model: bool = False) -> Settings:
     """Read the settings from the environment and from ``env_file``, which is ``.env`` in the home folder by default.
 
     A variable of the environment overrides the file. Relative paths are resolved against the folder of the file, and
-    the result has absolute paths only. A missing file is the same as an empty one.
+    the result has absolute paths only. A missing file is the same as an empty one. ``any_model``: accept the name of a
+    model that is not there.
 
     Raises:
         SettingsError: something is wrong; the message lists every problem.
@@ -45,7 +46,8 @@ def load_settings(env_file: Path | None = None) -> Settings:
     problems += _find_unknown_names(lines, os.environ)
     from_file = dotenv_values(file, encoding="utf-8-sig") if lines else {}
     values = _resolve_paths(_to_attributes({**from_file, **os.environ}), file.parent)
-    settings, found = _validate(values, lines)
+    added = _added_models(values) + ((values["model"],) if any_model and "model" in values else ())
+    settings, found = _validate(values, lines, added)
     problems += found
     if settings is None or problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -70,12 +72,14 @@ def describe_source() -> str:
 def value_problem(variable: str, value: str) -> str:
     """What is expected instead of this value of a known variable; empty if the value is allowed."""
     attribute = variables()[variable]
+    values = _to_attributes({variable: value})
+    added = _added_models(_resolve_paths(values, default_env_file().parent))
     try:
-        Settings(**_to_attributes({variable: value}))
+        Settings.model_validate(values, context={ADDED_MODELS: added})
     except ValidationError as found:
         for error in found.errors():
             if error["loc"] and error["loc"][0] == attribute:
-                return f"expected {_expected(attribute, error)}"
+                return f"expected {_expected(attribute, error, added)}"
     return ""
 
 
@@ -154,46 +158,55 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return resolved
 
 
-def _validate(values: dict[str, Any], lines: Mapping[str, int]) -> tuple[Settings | None, list[str]]:
+def _added_models(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return models.added_names(Path(values["model_dir"]))
+
+
+def _validate(
+    values: dict[str, Any], lines: Mapping[str, int], added: tuple[str, ...]
+) -> tuple[Settings | None, list[str]]:
     """The settings, or every wrong value and contradiction.
 
     Contradictions are only looked for among valid values, so a second attempt leaves the wrong ones out.
     """
     try:
-        return Settings(**values), []
+        return Settings.model_validate(values, context={ADDED_MODELS: added}), []
     except ValidationError as first:
         # A value that may be a number or a word has an error for each of the two: the first one is enough.
         errors = {str(error["loc"][0]): error for error in reversed(first.errors()) if error["loc"]}
     problems = [
-        _problem(attribute, errors[attribute], lines) for attribute in Settings.model_fields if attribute in errors
+        _problem(attribute, errors[attribute], lines, added)
+        for attribute in Settings.model_fields
+        if attribute in errors
     ]
     try:
-        Settings(**{attribute: value for attribute, value in values.items() if attribute not in errors})
+        rest = {attribute: value for attribute, value in values.items() if attribute not in errors}
+        Settings.model_validate(rest, context={ADDED_MODELS: added})
     except ValidationError as second:
         for error in second.errors():
             problems += str(error["ctx"]["error"]).splitlines()
     return None, problems
 
 
-def _problem(attribute: str, error: Any, lines: Mapping[str, int]) -> str:
+def _problem(attribute: str, error: Any, lines: Mapping[str, int], added: tuple[str, ...]) -> str:
     """One wrong value: the variable, the value, where it is set, and what is allowed."""
     variable = variable_of(attribute)
     where = "environment" if variable in os.environ else f"line {lines.get(variable, '?')}"
     value = "..." if attribute in Settings.secret else str(error["input"])
-    return f"{variable}={value} ({where}): expected {_expected(attribute, error)}"
+    return f"{variable}={value} ({where}): expected {_expected(attribute, error, added)}"
 
 
-def _expected(attribute: str, error: Any) -> str:
+def _expected(attribute: str, error: Any, added: tuple[str, ...]) -> str:
     ours = error["type"] == "value_error"  # raised by a validator of Settings, which knows the reason
     expected = str(error["ctx"]["error"]) if ours else allowed(Settings.model_fields[attribute])
-    return expected + _value_hint(attribute, str(error["input"]))
+    return expected + _value_hint(attribute, str(error["input"]), added)
 
 
-def _value_hint(attribute: str, value: str) -> str:
+def _value_hint(attribute: str, value: str, added: tuple[str, ...]) -> str:
     """The model or the language that was probably meant."""
     match attribute:
         case "model":
-            return hint(value, models.NAMES)
+            return hint(value, (*models.NAMES, *added))
         case "language":
             close = nearest(value, LANGUAGES.values())
             return f"; did you mean {next(code for code, name in LANGUAGES.items() if name == close)}?" if close else ""
