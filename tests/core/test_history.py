@@ -28,9 +28,9 @@ def words(*texts: str, start: int = 0, probability: float = 0.9) -> list[Word]:
 
 def test_sure_words_are_remembered_with_their_audio() -> None:
     """The context is the whole utterance, up to its end."""
-    history = History(12)
+    history = History(12, 2.5)
     history.add(words("добрый", "день"), 0, 20_000, timeline())
-    context = history.before(24_000)
+    context = history.before(24_000, short=False)
     assert context is not None
     assert context.text == " добрый день"
     assert context.samples[-1] == 19_999
@@ -43,42 +43,55 @@ def test_doubtful_words_are_not_remembered(unsure: str) -> None:
     said = words("один", "два", "два" if unsure == "repeated" else "три", "четыре")
     if unsure == "improbable":
         said[2] = Word(said[2].text, said[2].start, said[2].end, SURE - 0.01)
-    history = History(12)
+    history = History(12, 2.5)
     history.add(said, 0, said[-1].end, timeline())
-    context = history.before(said[-1].end)
+    context = history.before(said[-1].end, short=False)
     assert context is not None
     assert context.text == " один два четыре"
-    assert not np.any((context.samples > said[2].start) & (context.samples < said[2].end - 1))
+    assert not np.any((context.samples >= said[2].start) & (context.samples < said[2].end))
 
 
 def test_nothing_from_before_a_long_pause() -> None:
     """Somebody else may speak by then."""
-    history = History(12)
+    history = History(12, 2.5)
     history.add(words("раз"), 0, 16_000, timeline())
     pause = to_samples(LONGEST_PAUSE_S)
-    assert history.before(16_000 + pause) is not None
-    assert history.before(16_001 + pause) is None
+    assert history.before(16_000 + pause, short=False) is not None
+    assert history.before(16_001 + pause, short=False) is None
 
 
 def test_a_memory_of_no_length_remembers_nothing() -> None:
     """The setting switches the memory off."""
-    history = History(0)
+    history = History(0, 3)
     history.add(words("раз"), 0, 16_000, timeline())
-    assert history.before(16_000) is None
+    assert history.before(16_000, short=False) is None
+
+
+def test_a_shorter_context_holds_the_latest_words() -> None:
+    """Only whole words, and never more than was asked for."""
+    history = History(12, 2.5)
+    audio = timeline()
+    for second in range(5):
+        history.add(words(f"слово{second}", start=second * 16_000), second * 16_000, (second + 1) * 16_000, audio)
+    context = history.before(80_000, short=True)
+    assert context is not None
+    assert context.text == " слово3 слово4"
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 40_000), st.integers(1, 200_000), st.floats(0, 1)), max_size=12),
     st.floats(0, 20),
+    st.floats(0, 20),
     st.integers(0, LENGTH),
+    st.booleans(),
 )
 def test_whatever_is_added_the_context_is_short_and_in_order(
-    utterances: list[tuple[int, int, float]], longest_s: float, dropped: int
+    utterances: list[tuple[int, int, float]], longest_s: float, short_s: float, dropped: int, short: bool
 ) -> None:
     """Any words, also ones whose audio was dropped: the context is never longer than allowed, consists of whole encoder
     frames in the order of the stream, and lies before the position that was asked for.
     """
-    history = History(longest_s)
+    history = History(longest_s, short_s)
     audio = timeline(dropped)
     position = 0
     for pause, length, probability in utterances:
@@ -88,9 +101,9 @@ def test_whatever_is_added_the_context_is_short_and_in_order(
         count = max(1, (position - start) // 8_000)
         said = words(*map(str, range(count)), start=start, probability=probability)
         history.add([Word(w.text, w.start, min(w.end, position), w.probability) for w in said], start, position, audio)
-        context = history.before(position)
+        context = history.before(position, short=short)
         if context is not None:
-            assert 0 < len(context.samples) <= to_samples(longest_s)
+            assert 0 < len(context.samples) <= to_samples(min(longest_s, short_s) if short else longest_s)
             assert len(context.samples) % ENCODER_FRAME == 0
             assert np.all(np.diff(context.samples) > 0)
             assert context.samples[0] >= dropped

@@ -31,7 +31,7 @@ from whisperlivekit.core.events import (
 from whisperlivekit.core.gate import POST_ROLL_S, PRE_ROLL_S
 from whisperlivekit.core.history import SURE
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
-from whisperlivekit.core.session import MAX_ATTEMPTS, Session, SessionConfig
+from whisperlivekit.core.session import LATE_S, MAX_ATTEMPTS, Session, SessionConfig
 from whisperlivekit.core.units import ENCODER_FRAME, SAMPLE_RATE, WINDOW, to_samples
 from whisperlivekit.core.utterance import MAX_HELD_S, UNHEARD_S
 
@@ -603,20 +603,53 @@ def second_of(drive: Drive) -> list[DecodeRequest]:
     return [request for request in drive.requests if request.start >= drive.utterances[0][1]]
 
 
-def test_an_utterance_is_heard_again_before_a_new_one() -> None:
-    """Its words, with their audio, are the context of the new utterance, not a part of its window."""
+def unclear(decode: Decoder) -> Decoder:
+    """A decoder that is less sure of its words, as with spontaneous speech."""
+
+    def decode_unclear(request: DecodeRequest) -> Hypothesis:
+        hypothesis = decode(request)
+        assert hypothesis is not None
+        return replace(hypothesis, words=tuple(replace(word, probability=0.7) for word in hypothesis.words))
+
+    return decode_unclear
+
+
+@pytest.mark.parametrize(
+    ("late", "memory_s"),
+    [(False, SessionConfig().memory_s), (True, SessionConfig().short_memory_s)],
+    ids=["in time", "late"],
+)
+def test_the_memory_is_long_in_unclear_speech_while_decodes_are_in_time(late: bool, memory_s: float) -> None:
+    """It reaches over utterances. Under load every stream makes do with a short one."""
+    stream = seconds(0.5, *[4, 1] * 6, 1)
+    delay = 1 + to_samples(LATE_S) // CHUNK if late else 0
+    drive = Drive(stream, unclear(stream.decode), delay=delay).run([CHUNK])
+    # At the end no audio arrives any more, and nothing is late.
+    heard = [request for request in drive.requests if request.start < drive.utterances[-1][0]]
+    longest = max(len(request.context) for request in heard)
+    assert memory_s - 1 < longest / SAMPLE_RATE <= memory_s
+
+
+def test_the_last_words_are_heard_again_before_a_new_utterance() -> None:
+    """The last words, with their audio, are the context of the new utterance, not a part of its window."""
     drive = Drive(TWO, TWO.decode).run([CHUNK])
     request = second_of(drive)[0]
-    start, end = drive.utterances[0]
-    assert request.context_text == "".join(word.text for word in TWO.words if word.end <= end)
+    end = drive.utterances[0][1]
+    said = [word for word in TWO.words if word.end <= end][-len(request.context_text.split()) :]
+    assert request.context_text == "".join(word.text for word in said)
     assert request.context[-1] == end - 1
-    assert request.context[0] - start < ENCODER_FRAME * len(TWO.words)
+    assert 0 <= request.context[0] - said[0].start < ENCODER_FRAME
+    assert SessionConfig().short_memory_s - 1 < len(request.context) / SAMPLE_RATE <= SessionConfig().short_memory_s
     assert drive.words == TWO.words
 
 
 @pytest.mark.parametrize(
     ("config", "pause_s", "probability"),
-    [(SessionConfig(memory_s=0), 1, 0.9), (SessionConfig(), 12, 0.9), (SessionConfig(), 1, SURE - 0.1)],
+    [
+        (SessionConfig(memory_s=0, short_memory_s=0), 1, 0.9),
+        (SessionConfig(), 12, 0.9),
+        (SessionConfig(), 1, SURE - 0.1),
+    ],
     ids=["switched off", "long ago", "improbable words"],
 )
 def test_no_context_where_it_would_not_help(config: SessionConfig, pause_s: float, probability: float) -> None:

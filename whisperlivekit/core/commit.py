@@ -23,6 +23,9 @@ CLEAR = 0.88
 """Mean probability of the committed words in clean speech. Measured: 0.87 to 0.90 over four streams; 0.80 to 0.87 with
 noise 10 dB below the speech."""
 
+UNCLEAR = 0.86
+"""Running mean of the probabilities below which speech counts as unclear: somewhat less than ``CLEAR``. Not tuned."""
+
 NOISY = 2.5
 """In noise the limit for unsure words is raised by this factor times the distance of the stream's mean probability to
 ``CLEAR``: there, fragments get the probabilities that misspelt words have in clean speech."""
@@ -52,6 +55,11 @@ class CommitPolicy:
     """The words of the previous hypothesis that were not committed, normalized."""
     _clarity: float = CLEAR
     """Running mean of the probabilities of this stream's committed words."""
+
+    @property
+    def unclear(self) -> bool:
+        """The decoder is less sure of this stream's words than of clean, read speech."""
+        return self._clarity < UNCLEAR
 
     def committable(self, words: Sequence[Word], audio_end: int) -> int:
         """How many of the first ``words`` to commit, given audio up to ``audio_end``. They then count as committed."""

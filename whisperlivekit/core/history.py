@@ -22,11 +22,10 @@ from whisperlivekit.core.units import ENCODER_FRAME, to_samples
 SURE = 0.4
 """Probability from which on a word is remembered. Keeping less probable ones took away what the memory gains."""
 
-SHORTEST_S = 0.1
-"""Shorter audio between two unsure words is not remembered: hardly a whole word."""
-
 LONGEST_PAUSE_S = 10.0
 """What was said before a longer pause is not heard again: somebody else may speak now."""
+
+NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Words in a row, all of them sure, with their audio ``[start, end)``."""
+class _Heard:
+    """A sure word with its audio ``[start, end)``, which reaches to the next word."""
 
     samples: NDArray[np.float32]
     text: str
@@ -51,50 +50,43 @@ class _Piece:
 class History:
     """The latest sure words of a stream. Positions are samples of the stream."""
 
-    def __init__(self, longest_s: float) -> None:
-        """longest_s: the longest audio of a context, in seconds. 0: nothing is remembered."""
+    def __init__(self, longest_s: float, short_s: float) -> None:
+        """longest_s, short_s: the longest audio of a context and of a short one, in seconds. 0: no context."""
         self._longest = to_samples(longest_s)
-        self._pieces: deque[_Piece] = deque()
+        self._short = to_samples(short_s)
+        self._heard: deque[_Heard] = deque()
         self._length = 0
-        """Samples in ``_pieces``."""
+        """Samples in ``_heard``."""
 
     def add(self, words: Sequence[Word], start: int, end: int, timeline: Timeline) -> None:
         """``words`` were said in ``[start, end)``, audio that no later window holds."""
-        run: list[Word] = []
         # A faulty client may have resumed with words beyond the audio.
         start, end = max(start, timeline.start), min(end, timeline.end)
         before = ""
-        for word in words:
+        for number, word in enumerate(words):
+            until = min(words[number + 1].start, end) if number + 1 < len(words) else end
             text = normalize(word.text)
-            repeated, before = text == before, text
-            if word.probability >= SURE and not repeated:
-                run.append(word)
-                continue
-            self._remember(run, start, min(word.start, end), timeline)
-            run, start = [], max(start, word.end)
-        self._remember(run, start, end, timeline)
+            if word.probability >= SURE and text != before and start < until:
+                self._heard.append(_Heard(timeline.slice(start, until), word.text, start, until))
+                self._length += until - start
+            before = text
+            start = max(start, until)
+        while self._length > self._longest:
+            oldest = self._heard.popleft()
+            self._length -= oldest.end - oldest.start
 
-    def before(self, position: int) -> Context | None:
-        """What was said last before ``position``, whole pieces only; None if nothing of it is known."""
-        chosen: deque[_Piece] = deque()
+    def before(self, position: int, *, short: bool) -> Context | None:
+        """The last words before ``position``; None if none are known that could help."""
+        longest = min(self._longest, self._short) if short else self._longest
+        chosen: deque[_Heard] = deque()
         length = 0
-        for piece in reversed(self._pieces):
-            length += len(piece.samples)
-            if length > self._longest or position - piece.end > to_samples(LONGEST_PAUSE_S):
+        for heard in reversed(self._heard):
+            length += len(heard.samples)
+            if length > longest or position - heard.end > to_samples(LONGEST_PAUSE_S):
                 break
-            chosen.appendleft(piece)
-            position = piece.start
-        if not chosen:
+            chosen.appendleft(heard)
+            position = heard.start
+        samples = np.concatenate([heard.samples for heard in chosen]) if chosen else NO_AUDIO
+        if len(samples) < ENCODER_FRAME:
             return None
-        return Context(np.concatenate([piece.samples for piece in chosen]), "".join(piece.text for piece in chosen))
-
-    def _remember(self, words: Sequence[Word], start: int, end: int, timeline: Timeline) -> None:
-        frames = (end - start) // ENCODER_FRAME
-        if not words or frames * ENCODER_FRAME < to_samples(SHORTEST_S):
-            return
-        start = end - frames * ENCODER_FRAME
-        piece = _Piece(timeline.slice(start, end), "".join(word.text for word in words), start, end)
-        self._pieces.append(piece)
-        self._length += len(piece.samples)
-        while self._pieces and self._length > self._longest:
-            self._length -= len(self._pieces.popleft().samples)
+        return Context(samples[len(samples) % ENCODER_FRAME :], "".join(heard.text for heard in chosen))

@@ -36,7 +36,7 @@ from whisperlivekit.core.events import (
     UtteranceEnded,
 )
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
-from whisperlivekit.core.history import History
+from whisperlivekit.core.history import NO_AUDIO, History
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.core.refine import Refinement
 from whisperlivekit.core.timeline import Timeline
@@ -47,6 +47,10 @@ UTTERANCE_STEP = 2
 """Factor on ``step_s`` where a stream commits by utterance. Nobody reads along, and a decode that is in flight when the
 speaker pauses delays the last one. Measured with base on telephone prompts, on a busy machine: 1.1 s (95 %) from the
 last word to the text, and 1.4 s without this factor."""
+
+LATE_S = 0.6
+"""Audio that arrives during a decode from which on decodes count as late: the usual step. A window with the longest
+memory takes about 0.4 s on a CPU, so more means that other streams are waiting too."""
 
 MAX_ATTEMPTS = 2
 """Decodes of the same audio before it is given up as a gap."""
@@ -70,16 +74,15 @@ class SessionConfig:
     """ISO 639-1 code. None: detect it in each stream."""
     prompt: str = ""
     memory_s: float = 12.0
-    """The longest audio before a window that the decoder hears and reads again. See ``History``."""
+    """The longest audio before a window that the decoder hears and reads again, in unclear speech. See ``History``."""
+    short_memory_s: float = 3.0
+    """The same in clear speech, where a longer memory only costs time, and where decodes are late."""
     window_words: int = 10
     """Committed words of a decode's window above which the window moves forward."""
     prefix_words: int = 6
     """Committed words that the window keeps when it moves forward."""
     max_window_s: float = 15.0
     """The longest audio of one decode."""
-
-
-NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
 
 
 class Session:
@@ -114,7 +117,9 @@ class Session:
         self._spoken_to = position
         """End of the last utterance that has ended: the next one begins no earlier."""
         self._refinement: Refinement | None = None
-        self._history = History(config.memory_s)
+        self._history = History(config.memory_s, config.short_memory_s)
+        self._late = False
+        """More than LATE_S of audio arrived during the last decode."""
         self._events: list[Event] = []
         self._flushes: deque[int] = deque()
         """Positions of the flushes that are not answered yet."""
@@ -134,7 +139,8 @@ class Session:
         """End of the last of them, before which their utterance does not end; ``live_from`` if there is none."""
         self._committed_to = self._known_to
         """End of the last committed word."""
-        self._kept_from = position
+        self._kept_from = self._asked_at = position
+        """``_asked_at``: end of the audio when the decode in flight was asked for."""
         self._live_from = live_from
         self._progress_at = position
         if start.refine:
@@ -180,6 +186,7 @@ class Session:
             return
         self._request = None
         self._failures = 0
+        self._late = self.received - self._asked_at > to_samples(LATE_S)
         if self._language is None:
             self._language = hypothesis.language
         outputs = self._utterances[0].receive_hypothesis(request, hypothesis, self._committed_to)
@@ -267,7 +274,9 @@ class Session:
         window = utterance.next_window(self._timeline.end)
         if window is None:
             return None
-        utterance.context = self._history.before(window.start) if utterance.takes_context else None
+        short = self._late or not self._policy.unclear
+        utterance.context = self._history.before(window.start, short=short) if utterance.takes_context else None
+        self._asked_at = self.received
         self._requests += 1
         self._request = DecodeRequest(
             id=self._requests,
