@@ -80,16 +80,21 @@ class Transcript:
 
 
 def play(
-    stream: Stream, model: WhisperModel, config: SessionConfig, decode_s: float | None = None
+    stream: Stream,
+    model: WhisperModel,
+    config: SessionConfig,
+    decode_s: float | None = None,
+    start: Start | None = None,
 ) -> tuple[Transcript, float, int]:
     """Play a stream to its end.
 
-    ``decode_s``: duration of each decode on the simulated clock, instead of its CPU time.
+    ``decode_s``: duration of each decode on the simulated clock, instead of its CPU time. ``start``: what the client
+    asks for; None: the defaults.
 
     Returns:
         The transcript with its times, the CPU seconds of all decodes, and the number of decodes.
     """
-    core = Session(config, Start())
+    core = Session(config, start or Start())
     transcript = Transcript()
     cpu = 0.0
     decodes = 0
