@@ -1,8 +1,8 @@
 """Finds words that may be misheard hotwords: they sound like one, and the decoder was not sure of them. Pure functions.
 
-Whisper base spells a name that it does not know as it hears it: "Гийому" becomes "гиему", "Ла Понте" becomes "лапонты",
-"Гусев" becomes "гуся в". So words are compared by sound. Whether a candidate fits the audio as well as what was heard,
-the model decides (``WhisperModel``).
+Whisper base spells a name that it does not know as it hears it: "Сбербанка" may become "сбир банка", and "в Казани"
+"вказани". So words are compared by sound. Whether a candidate fits the audio about as well as what was heard, the model
+decides (``WhisperModel``).
 """
 
 import re
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from whisperlivekit.core.hypothesis import Word, normalize
 
 MAX_PROBABILITY = 0.9
-"""Words of which the decoder is surer than this are not questioned. Over 33 names that base gets wrong, 0.8, 0.85, 0.9
-and 0.97 corrected 31, 31, 33 and 33."""
+"""Words of which the decoder is surer than this are not questioned. On the tuning half of the recordings in
+benchmarks/results/hotwords.md 0.8, 0.85, 0.9 and 0.97 corrected 68, 68, 71 and 71 names and broke 4, 4, 4 and 6 words.
+"""
 
 MAX_DISTANCE = 0.25
-"""The largest distance of sounds per letter of the hotword. 0.1, 0.15, 0.2, 0.25 and 0.3 corrected 21, 29, 29, 32 and
-33 names; the number of candidates, each of which costs a pass of the decoder, doubles from 0.2 to 0.3."""
+"""The largest distance of sounds per letter of the hotword. On the same recordings 0.1, 0.15, 0.2, 0.25 and 0.3
+corrected 47, 56, 64, 69 and 71 names. Every candidate costs a pass of the decoder; 0.3 has twice as many as 0.25."""
 
 MARGIN = 12.0
 """By how much a text with a hotword may be less probable, as a natural logarithm: how much more likely a client's
-hotword is than the model thinks. See benchmarks/results/hotwords.md."""
+hotword is than the model thinks. On the same recordings, with 0.25 to 0.3 per letter, 8 to 14 differ little."""
 
 MAX_CANDIDATES = 6
 """Candidates of one hypothesis, the best by sound: a bound on the cost."""
@@ -35,38 +36,20 @@ FORMS = 2
 """Forms of one hotword that are tried in one place, the best by sound."""
 
 SPAN = 3
-"""The most words that one hotword is misheard as: "Варен Фильд Гюртели" for "Эренфельдгюртеле"."""
+"""The most words that one hotword is misheard as: "чей ковского" for "Чайковского" are two."""
 
 SHORTEST = 3
 """Letters of the shortest sound that is compared: shorter ones are everywhere."""
 
 REST = 4
 MAX_SPLIT_DISTANCE = 0.15
-"""A hotword may also be the end of a heard word, as in "сказаллось" and "внице". What is left of the heard word has at
-least 4 letters or is one of ``_BEFORE``. In every long word there is something like a name, so the limit is lower."""
+"""A hotword may also be the end of a heard word, as in "вказани". What is left of that word has at least 4 letters or
+is one of ``_BEFORE``. Every long word ends like some name, so the limit is lower."""
 
 _BEFORE = (
-    "а",
-    "в",
-    "во",
-    "для",
-    "до",
-    "за",
-    "и",
-    "из",
-    "к",
-    "ко",
-    "на",
-    "не",
-    "о",
-    "об",
-    "от",
-    "по",
-    "под",
-    "с",
-    "со",
+    "а", "в", "во", "для", "до", "за", "и", "из", "к", "ко", "на", "не", "но", "о", "об", "от", "по", "под", "с", "со",
     "у",
-)
+)  # fmt: skip
 """Words that Russian speech joins to the next one."""
 
 
@@ -182,13 +165,14 @@ _ALIKE = {
 """Pairs of letters that Whisper confuses, by the cost of taking one for the other: unstressed vowels, voiced and
 unvoiced consonants, then rarer ones."""
 
-_LATIN = (
+_GROUPS = (
+    ("сч", "щ"), ("тс", "ц"), ("дс", "ц"),
     ("shch", "щ"), ("sch", "ш"), ("tch", "ч"), ("igh", "ай"), ("you", "ю"), ("sh", "ш"), ("ch", "ч"), ("zh", "ж"),
     ("kh", "х"), ("ph", "ф"), ("th", "т"), ("wh", "в"), ("ck", "к"), ("qu", "кв"), ("oo", "у"), ("ou", "у"),
-    ("ee", "и"), ("ea", "и"), ("ay", "эй"), ("ai", "эй"), ("ts", "ц"), ("ya", "я"), ("yu", "ю"), ("yo", "е"),
+    ("ee", "и"), ("ea", "и"), ("ay", "эй"), ("ai", "эй"), ("ya", "я"), ("yu", "ю"), ("yo", "е"),
     ("x", "кс"), ("j", "дж"),
 )  # fmt: skip
-"""How groups of Latin letters sound in Russian; the longest first. Single letters follow."""
+"""How groups of letters sound in Russian; longer ones first. Single Latin letters follow."""
 _LATIN_LETTERS = dict(zip("abcdefghiklmnopqrstuvwyz", "абкдефгхиклмнопкрстуввиз", strict=True))
 
 
@@ -204,20 +188,19 @@ def _sound_places(text: str) -> list[tuple[str, int]]:
     place = 0
     while place < len(lowered) and len(lowered) == len(text):
         letters, length = _next_sound(lowered, place)
-        places += [(letter, place) for letter in letters if not places or letter != places[-1][0]]
+        places += [(letter, place) for letter in letters if letter.isdigit() or not places or letter != places[-1][0]]
         place += length
     return places
 
 
 def _next_sound(text: str, place: int) -> tuple[str, int]:
     """The sound that begins at this place, and how many letters of the text it has."""
+    for group, sound in _GROUPS:
+        if text.startswith(group, place):
+            return sound, len(group)
     letter = text[place]
     if not ("a" <= letter <= "z"):
-        letter = letter.replace("ё", "е")
-        return letter if letter in _CODES or (letter.isalnum() and letter not in "ъь") else "", 1
-    for latin, sound in _LATIN:
-        if text.startswith(latin, place):
-            return sound, len(latin)
+        return letter.replace("ё", "е") if letter.isalnum() and letter not in "ъь" else "", 1
     if letter == "e" and place and text[place - 1] not in "aeiou" and not text[place + 1 : place + 2].isalpha():
         return "", 1
     if letter == "c" and text[place + 1 : place + 2] in tuple("eiy"):
@@ -258,7 +241,7 @@ class _Index:
                     self.phrase_of.append(number)
         self.spellings = frozenset(
             normalize(form).replace("ё", "е") for hotword in hotwords for form in forms_of(hotword)
-        )
+        ) - {""}
         # Backwards: hotwords are compared with the ends of what was heard.
         sounds = [_codes(sound_of(form)[::-1]) for form in self.forms]
         self._lengths = np.array([len(sound) for sound in sounds], np.int64)
@@ -266,8 +249,8 @@ class _Index:
         self._letters = np.full((len(sounds), self._longest), _OTHER, np.int64)
         for row, sound in zip(self._letters, sounds, strict=True):
             row[: len(sound)] = sound
-        self._begun = np.concatenate([np.zeros((len(sounds), 1)), np.cumsum(_GAP[self._letters], axis=1)], axis=1)
-        """What it costs to leave out the first letters of each form, float[forms, letters + 1]."""
+        self._begun = np.pad(np.cumsum(_GAP[self._letters], axis=1), ((0, 0), (1, 0)))
+        """What it costs to leave out the first letters of each form, float32[forms, letters + 1]."""
         self.similar = lru_cache(maxsize=2_000)(self._similar)
         """``_similar``; while somebody speaks, the same words are heard in every decode."""
 
@@ -292,7 +275,7 @@ class _Index:
         return sorted(found, key=lambda entry: entry[2])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _index(hotwords: tuple[str, ...]) -> _Index:
     """Kept for the streams that are open: every decode of a stream has the same list."""
     return _Index(hotwords)
@@ -316,7 +299,6 @@ _DECLENSIONS: tuple[tuple[str, str, str], ...] = (
     ("ева", "а", "ой ой у ой ой ы ых"),
     ("ина", "а", "ой ой у ой ой"),
     ("а", "а", "ы е у ой е"),
-    ("а", "а", "и е у ой е"),
     ("я", "я", "и е ю ей е"),
     ("о", "о", "а у о ом е"),
     ("е", "е", "я ю е ем е"),
@@ -345,9 +327,10 @@ def forms_of(hotword: str) -> tuple[str, ...]:
     forms = [" ".join([*others, last])]
     for declined in _declined(last):
         forms += [" ".join([*others, form]) for form in declined]
-    if others:
-        first_rule = [next(iter(_declined(word)), [word] * 5) for word in (*others, last)]
-        forms += [" ".join(case) for case in zip(*first_rule, strict=False)]
+        if others:
+            # Only the first rule of each of the other words: almost always the right one.
+            by_word = [next(iter(_declined(word)), [word] * len(declined)) for word in others]
+            forms += [" ".join(case) for case in zip(*by_word, declined, strict=False)]
     return tuple(dict.fromkeys(forms))
 
 
@@ -355,7 +338,7 @@ def _declined(word: str) -> list[list[str]]:
     """The forms of a word, genitive first, by every rule that fits."""
     lower = word.lower()
     return [
-        [word[: len(word) - len(cut)] + ending for ending in endings.split()]
+        [re.sub("(?<=[гкхжчшщ])ы$", "и", word[: len(word) - len(cut)] + ending) for ending in endings.split()]
         for suffix, cut, endings in _DECLENSIONS
         if lower.endswith(suffix) and len(word) > len(suffix)
     ]
