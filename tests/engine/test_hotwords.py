@@ -49,6 +49,7 @@ def corrected(hotword: str, text: str) -> list[str]:
         ("Красная площадь", "на красной площиди!", "на Красной площади!"),
         ("Чайковский", "музыка чей ковского", "музыка Чайковского"),
         ("Казань", "были вказани", "были в Казани"),
+        ("Казань", "видеалказань", "видеал Казань"),
         ("Королёв", "у «каралева»", "у «Королёва»"),
         ("Иванова", "сказала ивановай", "сказала Ивановой"),
         ("YouTube", "на ютубе", "на YouTube"),
@@ -79,6 +80,12 @@ def test_a_hotword_does_not_cross_the_end_of_a_sentence() -> None:
     """The decoder heard a pause there."""
     assert corrected("Тинькофф Банк", "тенькоф банка") != []
     assert corrected("Тинькофф Банк", "тенькоф. Банка") == []
+
+
+@pytest.mark.parametrize(("hotword", "heard"), [("Катя", "баррикада"), ("Рига", "интриги")])
+def test_the_end_of_a_word_is_no_hotword(hotword: str, heard: str) -> None:
+    """Unless a preposition is left, or at least four letters in front of exactly the sound of the hotword."""
+    assert corrected(hotword, heard) == []
 
 
 @pytest.mark.parametrize("hotword", ["", " ", "и", "…", "<|ru|>", "日本語テキスト", "ё" * 64, "а " * 32])

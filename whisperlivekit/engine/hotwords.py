@@ -41,10 +41,13 @@ SPAN = 3
 SHORTEST = 3
 """Letters of the shortest sound that is compared: shorter ones are everywhere."""
 
-REST = 4
 MAX_SPLIT_DISTANCE = 0.15
-"""A hotword may also be the end of a heard word, as in "вказани". What is left of that word has at least 4 letters or
-is one of ``_BEFORE``. Every long word ends like some name, so the limit is lower."""
+"""The limit for a hotword at the end of a heard word, after one of ``_BEFORE``, as in "вказани"."""
+
+REST = 4
+MAX_REST_DISTANCE = 0.05
+"""The limit where something else of at least 4 letters is left of the heard word. Every long word ends like some name,
+so the hotword must sound the same."""
 
 _BEFORE = (
     "а", "в", "во", "для", "до", "за", "и", "из", "к", "ко", "на", "не", "но", "о", "об", "от", "по", "под", "с", "со",
@@ -133,7 +136,7 @@ def _span_candidates(index: "_Index", span: Sequence[Word], first: int) -> Itera
         before = re.match(r"\W*", text)
         opening = before.group() if before else ""
         rest = text[len(opening) : place]
-        if rest and (number + 1 < len(span) or distance > MAX_SPLIT_DISTANCE or not _is_word(rest)):
+        if rest and (number + 1 < len(span) or distance > _split_limit(rest)):
             continue
         key = (length, index.phrase_of[form])
         tried[key] = tried.get(key, 0) + 1
@@ -146,8 +149,11 @@ def _span_candidates(index: "_Index", span: Sequence[Word], first: int) -> Itera
         yield Candidate(first + number, first + len(span), joined + punctuation, distance)
 
 
-def _is_word(rest: str) -> bool:
-    return len(rest) >= REST or rest.lower() in _BEFORE
+def _split_limit(rest: str) -> float:
+    """The largest distance of a hotword in front of which ``rest`` is left of the heard word; below 0: none."""
+    if rest.lower() in _BEFORE:
+        return MAX_SPLIT_DISTANCE
+    return MAX_REST_DISTANCE if len(rest) >= REST else -1.0
 
 
 # ---- sounds
