@@ -1,19 +1,25 @@
 """Candidates for misheard hotwords: what sounds alike is found, and nothing else is touched."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperlivekit.core.hypothesis import Word, normalize
 from whisperlivekit.engine.hotwords import (
+    _CHANGE,
+    _GAP,
     MARGIN,
     MAX_CANDIDATES,
     MAX_DISTANCE,
     MAX_PROBABILITY,
+    SHORTEST,
     SPAN,
     Candidate,
+    _codes,
+    _Index,
     choose,
     find_candidates,
     forms_of,
@@ -136,6 +142,33 @@ def test_one_confused_letter_is_no_obstacle(hotword: str, data: st.DataObject) -
     if normalize(heard) in {normalize(form) for form in forms_of(hotword)}:
         return
     assert any(normalize(text) == hotword for text in corrected(hotword, heard))
+
+
+def edit_distance(heard: list[int], said: list[int]) -> float:
+    """The textbook's, letter by letter."""
+    rows = [list(np.cumsum([0.0, *_GAP[said]]))]
+    for letter in heard:
+        row = [rows[-1][0] + _GAP[letter]]
+        for place, other in enumerate(said):
+            row.append(
+                min(rows[-1][place] + _CHANGE[letter][other], rows[-1][place + 1] + _GAP[letter], row[-1] + _GAP[other])
+            )
+        rows.append(row)
+    return float(rows[-1][-1])
+
+
+@given(st.lists(letters, max_size=4), letters)
+def test_distances_are_edit_distances(hotwords: list[str], heard: str) -> None:
+    """Of every end of what was heard, to all forms at once: as if each pair were compared letter by letter."""
+    index, sound = _Index(tuple(hotwords)), sound_of(heard)
+    found = {(length, form): distance for length, form, distance in index.similar(sound)}
+    for length, (number, form) in product(range(SHORTEST - 1, len(sound) + 1), enumerate(index.forms)):
+        said = _codes(sound_of(form))
+        expected = edit_distance(_codes(sound[len(sound) - length :]), said) / len(said)
+        if expected < MAX_DISTANCE - 0.001:
+            assert found[length, number] == pytest.approx(expected, abs=0.001)
+        elif expected > MAX_DISTANCE + 0.001:
+            assert (length, number) not in found
 
 
 spans = st.tuples(st.integers(0, 8), st.integers(1, SPAN)).map(lambda pair: (pair[0], pair[0] + pair[1]))

@@ -238,22 +238,19 @@ class _Index:
     """All forms of a list of hotwords, ready to be compared with what was heard. Immutable."""
 
     def __init__(self, hotwords: tuple[str, ...]) -> None:
-        self.forms: list[str] = []
-        self.phrase_of: list[int] = []
-        for number, hotword in enumerate(hotwords):
-            for form in forms_of(hotword):
-                if len(sound_of(form)) >= SHORTEST:
-                    self.forms.append(form)
-                    self.phrase_of.append(number)
+        forms = [(form, number) for number, hotword in enumerate(hotwords) for form in forms_of(hotword)]
+        # Backwards: hotwords are compared with the ends of what was heard.
+        sounds = [(_codes(sound_of(form)[::-1]), form, number) for form, number in forms]
+        sounds = sorted((entry for entry in sounds if len(entry[0]) >= SHORTEST), key=lambda entry: len(entry[0]))
+        self.forms = [form for _, form, _ in sounds]
+        """By the length of their sounds."""
+        self.phrase_of = [number for _, _, number in sounds]
         self.spellings = frozenset(
             normalize(form).replace("ё", "е") for hotword in hotwords for form in forms_of(hotword)
         ) - {""}
-        # Backwards: hotwords are compared with the ends of what was heard.
-        sounds = [_codes(sound_of(form)[::-1]) for form in self.forms]
-        self._lengths = np.array([len(sound) for sound in sounds], np.int64)
-        self._longest = max(map(len, sounds), default=0)
-        self._letters = np.full((len(sounds), self._longest), _OTHER, np.int64)
-        for row, sound in zip(self._letters, sounds, strict=True):
+        self._lengths = np.array([len(sound) for sound, _, _ in sounds], np.int64)
+        self._letters = np.full((len(sounds), self._lengths.max(initial=0)), _OTHER, np.int64)
+        for row, (sound, _, _) in zip(self._letters, sounds, strict=True):
             row[: len(sound)] = sound
         self._begun = np.pad(np.cumsum(_GAP[self._letters], axis=1), ((0, 0), (1, 0)))
         """What it costs to leave out the first letters of each form, float32[forms, letters + 1]."""
@@ -263,19 +260,20 @@ class _Index:
     def _similar(self, heard: str) -> list[tuple[int, int, float]]:
         """Number of letters at the end of ``heard``, form and distance per letter, the most similar first."""
         found: list[tuple[int, int, float]] = []
-        if not self.forms:
-            return found
-        every = np.arange(len(self.forms))
-        previous = self._begun
-        # A hotword's form cannot resemble a sound that is half as long again.
-        for length, code in enumerate(_codes(heard[::-1])[: self._longest * 3 // 2], start=1):
+        # Nothing resembles a sound that is twice as long.
+        longest = 2 * len(heard)
+        count = int(np.searchsorted(self._lengths, longest, side="right"))
+        lengths, letters = self._lengths[:count], self._letters[:count, :longest]
+        begun = previous = self._begun[:count, : longest + 1]
+        every = np.arange(count)
+        for length, code in enumerate(_codes(heard[::-1])[: 2 * int(lengths.max(initial=0))], start=1):
             # Edit distance, for all forms at once: a letter taken for another, one too many, one too few.
             row = np.empty_like(previous)
             row[:, 0] = previous[:, 0] + _GAP[code]
-            row[:, 1:] = np.minimum(previous[:, :-1] + _CHANGE[code][self._letters], previous[:, 1:] + _GAP[code])
-            previous = np.minimum.accumulate(row - self._begun, axis=1) + self._begun
+            row[:, 1:] = np.minimum(previous[:, :-1] + _CHANGE[code][letters], previous[:, 1:] + _GAP[code])
+            previous = np.minimum.accumulate(row - begun, axis=1) + begun
             if length >= SHORTEST - 1:
-                distances = previous[every, self._lengths] / self._lengths
+                distances = previous[every, lengths] / lengths
                 near = np.flatnonzero(distances <= MAX_DISTANCE)
                 found += [(length, int(form), float(distances[form])) for form in near]
         return sorted(found, key=lambda entry: entry[2])
