@@ -88,14 +88,13 @@ def test_a_batch_is_of_one_kind() -> None:
     others = [
         asked(2, language="en"),
         asked(3, prompt="Имя."),
-        asked(4, hotwords=("слово",)),
         asked(5, realtime=False),
         asked(6, prefix=" раз"),
         asked(7, context_text=" раз"),
         asked(8, language=None),
         asked(9, beams=5),
     ]
-    alike = asked(10)
+    alike = asked(10, hotwords=("слово",))
     assert next_batch([first, *others, alike], 8) == [first, alike]
 
 

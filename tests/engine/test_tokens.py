@@ -29,13 +29,13 @@ def test_a_request_without_texts(tokenizers: Tokenizers) -> None:
     assert tokens.budget == TOKENS + 2 * TOKENS_PER_SECOND
 
 
-def test_hotwords_and_prompt_come_first(tokenizers: Tokenizers) -> None:
-    """As one text before the transcript starts; the id of the last task token can be replaced."""
+def test_the_prompt_comes_first(tokenizers: Tokenizers) -> None:
+    """As text before the transcript starts, without the hotwords; the id of the last task token can be replaced."""
     request = DecodeRequest(1, SILENCE, 0, "ru", prompt="Имя.", hotwords=("Иной", "слово"))
     tokens = tokenizers.request(request, "ru", no_timestamps=99_999)
     text = tokens.prompt[1 : tokens.prompt.index(START)]
     assert tokens.prompt[0] == PREVIOUS
-    assert tokenizers.language("ru").decode(text) == " Иной, слово. Имя."
+    assert tokenizers.language("ru").decode(text) == " Имя."
     assert tokens.prompt[-1] == 99_999
 
 
@@ -56,8 +56,9 @@ def test_an_endless_prompt_keeps_its_end(tokenizers: Tokenizers) -> None:
 @pytest.mark.parametrize("task", ["<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>", "<|0.00|>", "<|ru|>"])
 def test_task_tokens_in_a_text_are_left_out(tokenizers: Tokenizers, task: str) -> None:
     """A task token in the place of text makes CTranslate2 write outside its memory."""
-    request = DecodeRequest(1, SILENCE, 0, "ru", prompt=task, hotwords=(task,), prefix=f" а{task}", context_text=task)
+    request = DecodeRequest(1, SILENCE, 0, "ru", prompt=task, prefix=f" а{task}", context_text=task)
     tokens = tokenizers.request(request, "ru")
+    assert max(tokenizers.text(f" а{task}", "ru")) < tokenizers.end_of_text
     assert max(tokens.forced) < tokenizers.end_of_text
     assert max(tokens.prompt[1:-4]) < tokenizers.end_of_text
 

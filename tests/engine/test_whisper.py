@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.scoring import normalise
 from tests.speech import assert_says, assert_times, clip, spans, text_of
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.core.paragraph import LONGEST_S, PARAGRAPH_BEAMS
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.engine import whisper
+from whisperlivekit.engine.hotwords import find_candidates
 from whisperlivekit.engine.tokens import MAX_PROMPT_TOKENS
 from whisperlivekit.engine.whisper import SHORTEST, WhisperModel
 
@@ -136,6 +138,63 @@ def test_special_tokens_in_a_client_s_text_are_ignored(whisper_base: WhisperMode
         for text in whole:
             assert_says(text, PHRASE.text)
         assert_says(continued, REST)
+
+
+def hears(model: WhisperModel, text: str) -> WhisperModel:
+    """A view of the model whose decoder writes this text for all audio; what it thinks of other texts is real."""
+    lane = model.lane()
+    lane._generate = lambda encoded, tokens, final: [(0.0, lane._tokenizers.text(text, "ru")) for _ in tokens]  # type: ignore[method-assign]
+    return lane
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("misheard", "hotwords", "expected"),
+    [
+        (f"{BEGINNING} ящик обонента переполнен.", ("Абонент", "Ящер"), f"{BEGINNING} ящик Абонента переполнен."),
+        (f"{BEGINNING} ящик обо нента, переполнен.", ("абонент",), f"{BEGINNING} ящик абонента, переполнен."),
+        (" Извините, ноголосавой ящик абонента переполнен.", ("голосовой",), f"{BEGINNING} ящик абонента переполнен."),
+        (" Извините, но голосавая щик обанента переполнен.", ("голосовой ящик", "абонент"), f" {PHRASE.text}"),
+    ],
+)
+def test_a_misheard_hotword_is_corrected(
+    whisper_base: WhisperModel, misheard: str, hotwords: tuple[str, ...], expected: str
+) -> None:
+    """In the case that was said, also where it was heard as two words or together with another word. The other words
+    and the punctuation stay, and the times are those of the new words.
+    """
+    (hypothesis,) = hears(whisper_base, misheard).decode([request(hotwords=hotwords)])
+    assert normalise(text_of(hypothesis)) == normalise(expected)
+    assert text_of(hypothesis).count(",") == misheard.count(",")
+    assert_times(spans(hypothesis.words), PHRASE.words, audio_s=(0, len(PHRASE.samples) / SAMPLE_RATE))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("hotword", ["Абонемент", "Голосовский", "Извинович", "Переполов", "Голосеев", "Бонет"])
+def test_a_hotword_that_was_not_said_is_not_written(
+    whisper_base: WhisperModel, monkeypatch: pytest.MonkeyPatch, hotword: str
+) -> None:
+    """Even if every word is questioned: the audio decides, not the sound of the word."""
+    monkeypatch.setattr("whisperlivekit.engine.hotwords.MAX_PROBABILITY", 1.0)
+    (plain,) = whisper_base.decode([request()])
+    assert find_candidates((hotword,), plain.words) != []
+    (hypothesis,) = whisper_base.decode([request(hotwords=(hotword,))])
+    assert text_of(hypothesis) == text_of(plain)
+
+
+@pytest.mark.model
+def test_requests_of_a_batch_keep_their_hotwords(whisper_base: WhisperModel) -> None:
+    """Two streams share a batch: each has only its own hotword, and what the client was told already stays."""
+    lane = hears(whisper_base, " ящик обонента переполнен.")
+    prefix = " Извините, но голосавой"
+    requests = [
+        request(id=1, prefix=prefix, hotwords=("Голосовой", "Абонент")),
+        request(id=2, prefix=prefix, hotwords=("Голосовой",)),
+    ]
+    first, second = lane.decode(requests)
+    assert normalise(text_of(first)) == ["ящик", "абонента", "переполнен"]
+    assert normalise(text_of(second)) == ["ящик", "обонента", "переполнен"]
+    assert text_of(first.prefix_words) == text_of(second.prefix_words) == prefix
 
 
 @pytest.mark.model

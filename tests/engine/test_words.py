@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperlivekit.core.units import ENCODER_FRAME
-from whisperlivekit.engine.words import aligned_words, count_words
+from whisperlivekit.engine.words import aligned_words, word_lengths
 
 PIECES = [(" во", 2), ("-первых", 3), (",", 1), (" да", 1), ("!", 1)]
 ALIGNMENT = [(0, 10), (0, 11), (1, 12), (2, 15), (3, 17), (4, 18), (5, 20), (6, 30), (6, 31), (7, 40), (8, 50)]
@@ -50,5 +50,7 @@ def test_no_text_is_lost_and_times_are_in_order(
     alignment = list(zip(range(tokens + 1), sorted(steps), strict=False))
     words = aligned_words(pieces, alignment, [0.5] * tokens, 0, audio_frames * ENCODER_FRAME)
     assert "".join(word.text for word in words) == "".join(text for text, _ in pieces)
-    assert len(words) == count_words(pieces)
+    lengths = word_lengths(pieces)
+    assert len(words) == len(lengths)
+    assert sum(lengths) == tokens
     assert all(word.start <= word.end <= audio_frames * ENCODER_FRAME for word in words)

@@ -62,19 +62,18 @@ class Tokenizers:
     def request(self, request: DecodeRequest, language: str, no_timestamps: int | None = None) -> RequestTokens:
         """The token ids of a request; ``no_timestamps`` replaces the vocabulary's id of ``<|notimestamps|>``."""
         tokenizer = self.language(language)
-        earlier = ", ".join(request.hotwords)
-        earlier = f"{earlier}. {request.prompt}" if earlier and request.prompt else earlier or request.prompt
         prompt: list[int] = []
-        if earlier:
-            prompt = [tokenizer.sot_prev, *self._text(tokenizer, " " + earlier.strip())[-MAX_PROMPT_TOKENS:]]
+        if request.prompt:
+            prompt = [tokenizer.sot_prev, *self.text(" " + request.prompt.strip(), language)[-MAX_PROMPT_TOKENS:]]
         end = int(tokenizer.no_timestamps) if no_timestamps is None else no_timestamps
         return RequestTokens(
             prompt=[*prompt, *tokenizer.sot_sequence, end],
-            forced=self._text(tokenizer, request.context_text) + self._text(tokenizer, request.prefix),
+            forced=self.text(request.context_text, language) + self.text(request.prefix, language),
             budget=TOKENS + round(TOKENS_PER_SECOND * len(request.samples) / SAMPLE_RATE),
         )
 
-    def _text(self, tokenizer: Any, text: str) -> list[int]:
+    def text(self, text: str, language: str) -> list[int]:
+        """The ids of a text, without task tokens."""
         # A client's text may contain "<|startoftranscript|>". A task token in the place of text makes CTranslate2 write
         # outside its memory.
-        return [id_ for id_ in tokenizer.encode(text) if id_ < self.end_of_text] if text else []
+        return [id_ for id_ in self.language(language).encode(text) if id_ < self.end_of_text] if text else []

@@ -22,12 +22,13 @@ from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE, to_samples
 from whisperlivekit.engine.ct2_format import UnknownFormat
 from whisperlivekit.engine.cuda import load_cublas
+from whisperlivekit.engine.hotwords import Candidate, choose, find_candidates
 from whisperlivekit.engine.loops import cut_loop
 from whisperlivekit.engine.schedule import may_share_batch
 from whisperlivekit.engine.scratch import scratch_folder
 from whisperlivekit.engine.second_ids import SecondIds, copy_model
 from whisperlivekit.engine.tokens import RequestTokens, Tokenizers
-from whisperlivekit.engine.words import aligned_words, count_words
+from whisperlivekit.engine.words import aligned_words, word_lengths
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ CONTEXT_S = 30.0
 MIN_PARALLEL = 5
 """Forced tokens from which reading them in one pass, with the blank row that this needs, is cheaper than one decoder
 step for each."""
+
+MAX_TEXT = 440
+"""Tokens of the longest text that is aligned with a hotword in it. Source: Whisper's decoder has 448 positions."""
 
 MAX_BATCH = {"cpu": 1, "cuda": 8}
 """Requests in one batch. On two CPU lanes 1, 2, 4 and 8 gave 10.3, 11.2, 10.3 and 9.4 live decodes a second: too little
@@ -170,7 +174,7 @@ class WhisperModel:
             looped.append(len(kept) < len(text))
             texts.append(kept)
         with self._timed("align"):
-            aligned = self._align(encoded, requests, tokens, texts, language)
+            aligned = self._align_all(encoded, requests, tokens, texts, language)
         return [
             Hypothesis(
                 request_id=request.id,
@@ -267,7 +271,7 @@ class WhisperModel:
     def _view(self, array: NDArray[np.float32]) -> Any:
         return self._ctranslate2.StorageView.from_array(array)
 
-    def _align(
+    def _align_all(
         self,
         encoded: NDArray[np.float32],
         requests: Sequence[DecodeRequest],
@@ -275,38 +279,93 @@ class WhisperModel:
         texts: list[list[int]],
         language: str,
     ) -> list[tuple[list[Word], int]]:
-        """Words with times, and how many of them are forced text, for each request."""
-        tokenizer = self._tokenizers.language(language)
-        everything = [own.forced + text for own, text in zip(tokens, texts, strict=True)]
+        """Words with times, hotwords corrected, and how many of them are forced text, for each request."""
         if not any(texts):
             return [([], 0) for _ in requests]
-        # Some versions of CTranslate2 divide by zero on an empty text: it gets a token whose alignment is thrown away.
-        padded = [ids or [self._tokenizers.end_of_text - 1] for ids in everything]
-        alignments = self._model.align(
-            self._view(encoded[1:]),
-            tokenizer.sot_sequence,
-            padded,
-            [max(2, (len(request.context) + len(request.samples)) // HOP) for request in requests],
-            median_filter_width=7,
-        )
-        return [
-            (
-                aligned_words(
-                    _pieces(tokenizer, ids),
-                    alignment.alignments,
-                    alignment.text_token_probs,
-                    origin=request.start - len(request.context),
-                    audio_end=request.start + len(request.samples),
-                ),
-                count_words(_pieces(tokenizer, own.forced)),
+        everything = [own.forced + text for own, text in zip(tokens, texts, strict=True)]
+        alignments = self._align(encoded[1:], requests, everything, language)
+        found = []
+        for row, (request, own, ids) in enumerate(zip(requests, tokens, everything, strict=True)):
+            given = len(word_lengths(self._pieces(own.forced, language))) if ids else 0
+            words = self._words(request, ids, alignments[row], language)
+            if request.hotwords:
+                better = self._corrected(
+                    request, encoded[1 + row], ids, words, given=given, heard=alignments[row], language=language
+                )
+                words = self._words(request, *better, language) if better else words
+            found.append((words, given))
+        return found
+
+    def _align(
+        self, encoded: NDArray[np.float32], requests: Sequence[DecodeRequest], texts: list[list[int]], language: str
+    ) -> list[Any]:
+        """CTranslate2's alignment of each text with the row of its request."""
+        return list(
+            self._model.align(
+                self._view(encoded),
+                self._tokenizers.language(language).sot_sequence,
+                # Some versions of CTranslate2 divide by zero on an empty text: it gets a token that is thrown away.
+                [ids or [self._tokenizers.end_of_text - 1] for ids in texts],
+                [max(2, (len(request.context) + len(request.samples)) // HOP) for request in requests],
+                median_filter_width=7,
             )
-            if ids
-            else ([], 0)
-            for request, own, ids, alignment in zip(requests, tokens, everything, alignments, strict=True)
-        ]
+        )
+
+    def _words(self, request: DecodeRequest, ids: list[int], alignment: Any, language: str) -> list[Word]:
+        if not ids:
+            return []
+        return aligned_words(
+            self._pieces(ids, language),
+            alignment.alignments,
+            alignment.text_token_probs,
+            origin=request.start - len(request.context),
+            audio_end=request.start + len(request.samples),
+        )
+
+    def _corrected(
+        self,
+        request: DecodeRequest,
+        window: NDArray[np.float32],
+        ids: list[int],
+        words: list[Word],
+        *,
+        given: int,
+        heard: Any,
+        language: str,
+    ) -> tuple[list[int], Any] | None:
+        """The text with hotwords in the place of misheard words, and its alignment; None: nothing was misheard.
+
+        The decoder reads the text with each candidate and says how probable it is for this audio. The first ``given``
+        words stay as they are; ``heard`` is the alignment of ``ids``.
+        """
+        edges = np.cumsum([0, *word_lengths(self._pieces(ids, language))])[given:]
+
+        def replaced(text: list[int], candidate: Candidate) -> list[int]:
+            new = self._tokenizers.text(candidate.text, language)
+            return [*text[: edges[candidate.first]], *new, *text[edges[candidate.last] :]]
+
+        def aligned(texts: list[list[int]]) -> list[Any]:
+            return self._align(np.repeat(window[None], len(texts), axis=0), [request] * len(texts), texts, language)
+
+        tried = [(one, replaced(ids, one)) for one in find_candidates(request.hotwords, words[given:])]
+        tried = [(one, text) for one, text in tried if 0 < len(text) <= MAX_TEXT]
+        if not tried:
+            return None
+        before = _log_probability(heard)
+        gains = [_log_probability(after) - before for after in aligned([text for _, text in tried])]
+        chosen = choose([one for one, _ in tried], gains)
+        if not chosen:
+            return None
+        for one in chosen:
+            ids = replaced(ids, one)
+        return (ids, *aligned([ids])) if 0 < len(ids) <= MAX_TEXT else None
+
+    def _pieces(self, ids: list[int], language: str) -> list[tuple[str, int]]:
+        """Text and number of tokens of each piece of a text, with the space that belongs before it."""
+        texts, groups = self._tokenizers.language(language).split_to_word_tokens(ids) if ids else ([], [])
+        return [(text, len(group)) for text, group in zip(texts, groups, strict=True)]
 
 
-def _pieces(tokenizer: Any, ids: list[int]) -> list[tuple[str, int]]:
-    """Text and number of tokens of each piece of a text, with the space that belongs before it."""
-    texts, groups = tokenizer.split_to_word_tokens(ids) if ids else ([], [])
-    return [(text, len(group)) for text, group in zip(texts, groups, strict=True)]
+def _log_probability(alignment: Any) -> float:
+    """Of a whole text, given its audio."""
+    return float(np.log(np.maximum(alignment.text_token_probs, 1e-10)).sum())

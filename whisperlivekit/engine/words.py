@@ -47,12 +47,15 @@ def aligned_words(
     return words
 
 
-def count_words(pieces: Sequence[tuple[str, int]]) -> int:
-    """How many words ``aligned_words`` makes of these pieces."""
-    count = 0
-    for text, _ in pieces:
-        count += not (count and _belongs_to_previous(text))
-    return count
+def word_lengths(pieces: Sequence[tuple[str, int]]) -> list[int]:
+    """The number of tokens of each word that ``aligned_words`` makes of these pieces."""
+    lengths: list[int] = []
+    for text, count in pieces:
+        if lengths and _belongs_to_previous(text):
+            lengths[-1] += count
+        else:
+            lengths.append(count)
+    return lengths
 
 
 def _belongs_to_previous(text: str) -> bool:
