@@ -22,8 +22,8 @@ needs the network: both get their voice activity detection from a package.
 
 How they are run: WhisperLive with its faster_whisper backend and the options of its own client. WhisperLiveKit with
 faster-whisper, LocalAgreement and raw PCM input; its default policy, SimulStreaming, needs PyTorch weights, which are
-not the same model files. Everything else has its default. Both may use all cores; the script ``run_server.py`` of
-WhisperLive's repository would set one thread.
+not the same model files. Everything else has its default. Both use as many threads as CTranslate2 chooses, unless
+``--threads`` says otherwise; the script ``run_server.py`` of WhisperLive's repository would set one.
 
 What is measured (times in seconds; see benchmarks/README.md):
 
@@ -33,7 +33,8 @@ What is measured (times in seconds; see benchmarks/README.md):
   calls it final. A reader knows this only afterwards.
 - partial: a word is shown at its place for the first time.
 - lag: the time from the end of the audio until the server had finished. WhisperLive does not say when it has; there it
-  is the last change of the text, and the segment that is then still open counts as final from its last change.
+  is the last change of the text, and the segment that is then still open counts as final from its last change. Its
+  client waits 15 s for a new text and then ends the stream; that wait is in no figure.
 - retracted: words that the server had called final and that changed or disappeared later.
 - CPU and memory: those of the server's whole process tree, until it has finished.
 
@@ -137,8 +138,10 @@ def command_of(rival: Rival, port: int, model: Path) -> list[str]:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, within_s: float = 180.0) -> Iterator[int]:
+def running(command: Sequence[str], port: int, threads: int | None = None, within_s: float = 180.0) -> Iterator[int]:
     """Start a server, wait until it listens on the port, and end its whole process group afterwards.
+
+    ``threads``: of each decode; None leaves it to the server.
 
     Yields:
         Its process ID.
@@ -148,6 +151,8 @@ def running(command: Sequence[str], port: int, within_s: float = 180.0) -> Itera
     """
     # benchmarks/__init__.py limits this process to one thread; the server gets its own defaults.
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "output.log"
         with log.open("wb") as output:
@@ -233,9 +238,9 @@ class _LiveSession:
             self.changed_s = now
             self._on_change()
 
-    def close(self) -> Recording:
-        """The recording. The segment that is still open is taken as final from its last change, as the client does."""
-        self.recording.finished_s = self.changed_s
+    def close(self, seconds: float) -> Recording:
+        """The recording of ``seconds`` of audio. The segment that is still open is final from its last change."""
+        self.recording.finished_s = max(seconds, self.changed_s)
         if self.recording.snapshots:
             last = self.recording.snapshots[-1]
             self.recording.snapshots[-1] = replace(last, committed=(last.committed + last.partial).strip(), partial="")
@@ -285,7 +290,7 @@ async def play_live(
                 await asyncio.gather(receiving, sending, return_exceptions=True)
     except ConnectionClosed as error:
         raise StreamFailed("closed", f"the connection was lost before the end: {error}") from error
-    return session.close()
+    return session.close(sound.seconds)
 
 
 async def _send(socket: ClientConnection, sound: Sound, began: float) -> None:
@@ -431,14 +436,14 @@ def read_played(groups: Sequence[str], seconds: float) -> list[tuple[Speech, Sou
     return played
 
 
-def run(rival: Rival, model: Path, sounds: Sequence[Sound]) -> tuple[list[Session], float]:
+def run(rival: Rival, model: Path, sounds: Sequence[Sound], threads: int | None) -> tuple[list[Session], float]:
     """Start a server, play everything to it and stop it."""
     if rival.name == THIS:
         with running_server(1) as server:
             return asyncio.run(measure(THIS, server.ws_url, server.pid, sounds))
     port = free_port()
     url = f"ws://127.0.0.1:{port}" + ("/asr" if rival.name == KIT else "")
-    with running(command_of(rival, port, model), port) as pid:
+    with running(command_of(rival, port, model), port, threads) as pid:
         return asyncio.run(measure(rival.name, url, pid, sounds))
 
 
@@ -454,6 +459,7 @@ def main() -> None:
     )
     add_group_option(parser)
     parser.add_argument("--seconds", type=float, default=120.0, help="of each recording, at most")
+    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of the other servers; default: not set")
     parser.add_argument("--json", type=Path, help="write the result here; other servers in the file are kept")
     options = parser.parse_args()
     if not options.group:
@@ -474,7 +480,7 @@ def main() -> None:
     print(f"{result['machine']}; {result['audio']}", flush=True)
     for rival in options.server:
         print(f"{rival.name} ", end="", flush=True, file=sys.stderr)
-        sessions, peak_rss_mb = run(rival, ROOT / "models" / "whisper" / "base", sounds)
+        sessions, peak_rss_mb = run(rival, ROOT / "models" / "whisper" / "base", sounds, options.threads)
         result["servers"][rival.name] = summarise(played, sessions, peak_rss_mb)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
