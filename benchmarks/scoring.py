@@ -201,6 +201,25 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """When the words of one session appeared, in seconds after each word's end.
+
+    A word's commit latency is the first time from which it is at its place in every later committed text, minus the
+    time at which it ends. Its partial latency is the first time at which it is shown at its place at all, minus the
+    time at which it ends. Only words that are correct in the last committed text have latencies.
+    """
+
+    commit: list[float]
+    partial: list[float]
+
+
+def _spoken_reference(reference: Sequence[TimedWord]) -> tuple[list[str], list[float]]:
+    """The words of the reference with numbers spelt out, and when each ends."""
+    pairs = [(part, word.end_s) for word in reference for part in spell_numbers([word.text])]
+    return [part for part, _ in pairs], [end_s for _, end_s in pairs]
+
+
 def _times(final: Sequence[str], snapshots: Sequence[Snapshot]) -> tuple[list[float | None], list[float | None]]:
     """When each word of the final text was committed for good, and when it was first shown at its place."""
     settled: list[float | None] = [None] * len(final)
@@ -218,44 +237,35 @@ def _times(final: Sequence[str], snapshots: Sequence[Snapshot]) -> tuple[list[fl
     return settled, shown
 
 
-def _latencies(
-    hits: Sequence[tuple[int, int]], ends: Sequence[float], final: Sequence[str], snapshots: Sequence[Snapshot]
-) -> tuple[list[float], list[float]]:
-    """The commit and the partial latency of each correct word. A word's place is its index in the text."""
+def measure_latencies(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> Latencies:
+    """The latencies of one session. A word's place is its index in the text."""
+    words, ends = _spoken_reference(reference)
+    final = _spoken(snapshots[-1].committed) if snapshots else []
     settled, shown = _times(final, snapshots)
-    commit: list[float] = []
-    partial: list[float] = []
-    for reference_place, place in hits:
+    found = Latencies([], [])
+    for reference_place, place in _aligned(words, final)[1]:
         settled_at, shown_at = settled[place], shown[place]
         if settled_at is not None and shown_at is not None:
-            commit.append(settled_at - ends[reference_place])
-            partial.append(shown_at - ends[reference_place])
-    return commit, partial
+            found.commit.append(settled_at - ends[reference_place])
+            found.partial.append(shown_at - ends[reference_place])
+    return found
 
 
 def score(snapshots: Sequence[Snapshot], reference: Sequence[TimedWord]) -> Score:
-    """The figures of one session.
-
-    The last committed text is compared with the reference. A word's commit latency is the first time from which it is
-    at its place in every later committed text, minus the time at which it ends. Its partial latency is the first time
-    at which it is shown at its place at all, minus the time at which it ends. Only words that are correct in the last
-    text have a latency.
-    """
-    words, ends = _spelt(reference)
+    """The figures of one session. The last committed text is compared with the reference."""
     text = snapshots[-1].committed if snapshots else ""
-    final = _spoken(text)
-    errors, hits = _aligned(words, final)
-    commit, partial = _latencies(hits, ends, final, snapshots)
+    errors = _aligned(_spoken_reference(reference)[0], _spoken(text))[0]
+    latencies = measure_latencies(snapshots, reference)
     return Score(
         wer=errors.wer,
         wer_raw=count_errors([word.text for word in reference], text, spell=False).wer,
         substitutions=errors.substitutions,
         deletions=errors.deletions,
         insertions=errors.insertions,
-        commit_p50_s=percentile(commit, 0.5),
-        commit_p95_s=percentile(commit, 0.95),
-        partial_p50_s=percentile(partial, 0.5),
-        partial_p95_s=percentile(partial, 0.95),
+        commit_p50_s=percentile(latencies.commit, 0.5),
+        commit_p95_s=percentile(latencies.commit, 0.95),
+        partial_p50_s=percentile(latencies.partial, 0.5),
+        partial_p95_s=percentile(latencies.partial, 0.95),
         retracted=count_retracted(snapshots),
     )
 
@@ -265,23 +275,12 @@ def last_word_latencies(snapshots: Sequence[Snapshot], reference: Sequence[Timed
 
     Where text is committed by utterance, this is the time from the last word to the final text.
     """
-    words, ends = _spelt(reference)
+    words, ends = _spoken_reference(reference)
     final = _spoken(snapshots[-1].committed if snapshots else "")
     settled, _ = _times(final, snapshots)
     last = {at: place for place, at in enumerate(settled) if at is not None}
     correct = {place: ends[reference_place] for reference_place, place in _aligned(words, final)[1]}
     return [at - correct[place] for at, place in last.items() if place in correct]
-
-
-def _spelt(reference: Sequence[TimedWord]) -> tuple[list[str], list[float]]:
-    """The words of a reference with numbers spelt out, and the end of each in seconds."""
-    words: list[str] = []
-    ends: list[float] = []
-    for word in reference:
-        for part in spell_numbers([word.text]):
-            words.append(part)
-            ends.append(word.end_s)
-    return words, ends
 
 
 def summarise(sessions: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
