@@ -143,7 +143,7 @@ def test_special_tokens_in_a_client_s_text_are_ignored(whisper_base: WhisperMode
 def hears(model: WhisperModel, text: str) -> WhisperModel:
     """A view of the model whose decoder writes this text for all audio; what it thinks of other texts is real."""
     lane = model.lane()
-    lane._generate = lambda encoded, tokens, final: [(0.0, lane._tokenizers.text(text, "ru")) for _ in tokens]  # type: ignore[method-assign]
+    lane._generate = lambda encoded, tokens, beams: [(0.0, lane._tokenizers.text(text, "ru")) for _ in tokens]  # type: ignore[method-assign]
     return lane
 
 

@@ -169,7 +169,8 @@ class Settings(BaseModel):
     beams: int = _setting(
         3,
         "Recognition",
-        "Beam width of the last decode of an utterance. During speech the width is 2 at most. 1 is fastest.",
+        "Beam width of the last decode of an utterance. During speech the width is 2 at most. 1 is fastest. "
+        "Files and refined text always use 5.",
         ge=1,
         le=10,
     )
