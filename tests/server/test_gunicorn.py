@@ -227,7 +227,7 @@ def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path, base_model: Pat
     broken.mkdir(parents=True)
     for file in base_model.iterdir():
         # The files look right, but a weight that CTranslate2 needs is missing.
-        (broken / file.name).write_bytes(file.read_bytes().replace(b"encoder/conv1/weight", b"encoder/conv9/weight"))
+        (broken / file.name).write_bytes(file.read_bytes().replace(b"encoder/conv2/weight", b"encoder/conv9/weight"))
     with (
         pytest.raises(ServerFailed, match=r"exited with 3 [\s\S]*cannot serve: [\s\S]*broken"),
         running_server(1, WLK_MODEL=str(broken), ready_within_s=60),
