@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Audio, Start, Stop
 from whisperlivekit.core.events import Committed, Partial, SpeechStarted
+from whisperlivekit.core.paragraph import LONGEST_S
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.batcher import Engine
@@ -320,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     lanes=options.lanes,
                     max_batch=batch,
                     language=options.language,
-                    longest_s=SessionConfig().max_window_s + SessionConfig().memory_s,
+                    longest_s=LONGEST_S,
                     silero_dir=silero_folder(options.model_dir.parent),
                 )
                 try:
