@@ -1,6 +1,6 @@
 """Sentences of novels, read by one man: the recordings of Debian's voice festvox-ru (Nickolay V. Shmyrev, 2005).
 
-They are 620 sentences, 99 minutes, in a studio. The licence is the package's own, similar to the BSD licence. The
+They are 620 sentences, 99 minutes. The licence is the package's own, similar to the BSD licence. The
 package is a download of 179 MB and takes another 242 MB unpacked.
 """
 
