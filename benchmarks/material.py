@@ -6,12 +6,14 @@
 The streams are ``commands`` (short phrases), ``digits`` (numbers and menus) and ``long`` (long sentences). Each is
 written plain and as ``-telephone`` (8 kHz G.711 mu-law, 300 to 3400 Hz), ``-white`` (white noise) and ``-babble`` (six
 lines of other prompts at once, by the same speaker). Noise is 10 dB below the speech. ``nonspeech`` is ten minutes
-without speech. NAME.flac is mono 16 kHz, NAME.json is ``[[word, end_s], ...]`` of normalised words. The word ends come
-from ``prompts.json``. ``benchmarks.variants`` makes other variants: speeds, pitches, a room, Opus.
+without speech. ``prose-1`` to ``prose-3`` are sentences read by a man.
+
+NAME.flac is mono 16 kHz, NAME.json is ``[[word, end_s], ...]`` of normalised words. The word ends come from
+``prompts.json``. Those of the prose are estimates, divided by letters, until ``benchmarks.align`` measures them from
+the sentences in NAME.clips.json. ``benchmarks.variants`` makes other variants: speeds, pitches, a room, Opus.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +25,19 @@ from numpy.random import Generator
 from scipy.signal import butter, lfilter, sosfilt
 
 from benchmarks.g711 import mulaw_decode, mulaw_encode
-from benchmarks.prompts import RATE, Prompt, Samples, fetch_packages, load_prompts, read_audio
-from benchmarks.speech import read_recording, read_samples
+from benchmarks.prompts import (
+    RATE,
+    Prompt,
+    Samples,
+    fetch_packages,
+    load_prompts,
+    proportional_ends,
+    read_audio,
+    sound_frames,
+    sound_span,
+)
+from benchmarks.prose import Sentence, fetch_prose, prose_streams
+from benchmarks.speech import Clip, read_recording, read_samples, write_clips, write_reference
 
 MATERIAL = Path(__file__).with_name("material")
 SNR_DB = 10.0
@@ -102,6 +115,26 @@ def stream_of(
             used.add(prompt.name)
         tape.pause(seed.uniform(0.8, 2.0))
     return tape.samples(), tape.reference, used
+
+
+def prose_stream(name: str, sentences: Sequence[Sentence]) -> tuple[Samples, Reference, list[Clip]]:
+    """A stream of sentences with pauses of 0.8 to 2 s between them; each sentence is a clip.
+
+    A word's end is an estimate: the sound of its sentence is divided in proportion to the letters.
+    """
+    seed = seeded(name)
+    tape = Tape(seed)
+    clips = []
+    tape.pause(0.8)
+    for sentence in sentences:
+        whole = read_samples(sentence.audio)
+        begin, end = sound_span(whole)
+        samples = whole[begin:end]
+        begin_s = tape.seconds
+        tape.add(samples, sentence.words, proportional_ends(list(sentence.words), sound_frames(samples)))
+        clips.append(Clip(begin_s, tape.seconds, " ".join(sentence.words)))
+        tape.pause(seed.uniform(0.8, 2.0))
+    return tape.samples(), tape.reference, clips
 
 
 def _shuffled(name: str, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -301,11 +334,16 @@ def rings(seconds: float) -> Samples:
     return total
 
 
-def write(folder: Path, name: str, samples: Samples, reference: Reference) -> None:
-    """Write NAME.flac (mono 16 kHz, 16 bits) and NAME.json into the folder, which is created where needed."""
+def write(folder: Path, name: str, samples: Samples, reference: Reference, clips: Sequence[Clip] = ()) -> None:
+    """Write NAME.flac (mono 16 kHz, 16 bits), NAME.json and, where there are clips, NAME.clips.json.
+
+    The folder is created where needed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / f"{name}.flac", samples, RATE, subtype="PCM_16")
-    (folder / f"{name}.json").write_text(json.dumps(reference, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_reference(folder / f"{name}.json", reference)
+    if clips:
+        write_clips(folder / f"{name}.flac", clips)
     print(f"{name}: {len(samples) / RATE:.1f} s, {len(reference)} words", file=sys.stderr)
 
 
@@ -352,6 +390,8 @@ def main() -> None:
     for name, (samples, reference) in built.items():
         write_with_variants(options.output, name, samples, reference, others)
     write(options.output, "nonspeech", nonspeech(), [])
+    for name, sentences in prose_streams(fetch_prose()).items():
+        write(options.output, name, *prose_stream(name, sentences))
     for path in options.also:
         recording = read_recording(path)
         reference = [(word.text, word.end_s) for word in recording.words]

@@ -8,14 +8,10 @@ That file is committed, so building the streams needs no model:
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import re
-import subprocess
 import sys
-import tempfile
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,18 +22,25 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.debian import DOWNLOADS, Package, unpack
 from benchmarks.scoring import normalise, spell_numbers
 
 Samples = NDArray[np.float32]
 
 RATE = 16_000
 TABLE = Path(__file__).with_name("prompts.json")
-DOWNLOADS = Path(__file__).with_name("material") / "packages"
-POOL = "http://deb.debian.org/debian/pool/main/a/asterisk-core-sounds/"
-PACKAGES = {
-    "asterisk-core-sounds-ru_1.6.1-1_all.deb": "28a61616bb0cd3345a7ea532dec4df9f071e5d0fa9f8c1a563ea9669002f39ab",
-    "asterisk-core-sounds-ru-g722_1.6.1-1_all.deb": "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b",
-}
+PACKAGES = (
+    Package(
+        "a/asterisk-core-sounds",
+        "asterisk-core-sounds-ru_1.6.1-1_all.deb",
+        "28a61616bb0cd3345a7ea532dec4df9f071e5d0fa9f8c1a563ea9669002f39ab",
+    ),
+    Package(
+        "a/asterisk-core-sounds",
+        "asterisk-core-sounds-ru-g722_1.6.1-1_all.deb",
+        "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b",
+    ),
+)
 SOUNDS = "usr/share/asterisk/sounds/ru_RU_f_IvrvoiceRU"
 TEXTS = "usr/share/doc/asterisk-core-sounds-ru/core-sounds-ru.txt.gz"
 
@@ -82,41 +85,8 @@ class Prompt:
 
 
 def fetch_packages(folder: Path = DOWNLOADS) -> Path:
-    """Download, check and unpack the packages, unless that was done before.
-
-    Returns:
-        The folder that they are unpacked into.
-
-    Raises:
-        SystemExit: a package has another SHA-256 than expected.
-    """
-    root = folder / "root"
-    if (root / TEXTS).exists() and (root / SOUNDS).is_dir():
-        return root
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, digest in PACKAGES.items():
-        path = folder / name
-        if not path.exists():
-            _download(name, path)
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != digest:
-            path.unlink()
-            raise SystemExit(f"{name} has SHA-256 {found}, expected {digest}")
-        subprocess.run(["dpkg-deb", "-x", str(path), str(root)], check=True)
-    return root
-
-
-def _download(name: str, path: Path) -> None:
-    package = name.split("_", maxsplit=1)[0]
-    with tempfile.TemporaryDirectory() as scratch:
-        # apt uses the mirror and the proxy that the machine is configured with. Without apt, ask Debian's pool.
-        apt = subprocess.run(["apt-get", "download", "-q", package], cwd=scratch, check=False, capture_output=True)
-        fetched = list(Path(scratch).glob("*.deb"))
-        if apt.returncode == 0 and fetched:
-            path.write_bytes(fetched[0].read_bytes())
-            return
-    with urllib.request.urlopen(POOL + name, timeout=60) as answer:  # noqa: S310 (the scheme is in the constant)
-        path.write_bytes(answer.read())
+    """Download, check and unpack the packages, unless that was done before; the folder that they are unpacked into."""
+    return unpack(PACKAGES, folder / "root")
 
 
 def read_audio(root: Path, name: str) -> Samples:
@@ -170,6 +140,12 @@ def sound_frames(samples: Samples) -> NDArray[np.bool_]:
                 sound[quiet_from:frame] = True
             quiet_from = None
     return np.asarray(sound, dtype=np.bool_)
+
+
+def sound_span(samples: Samples) -> tuple[int, int]:
+    """The first sample of the sound and the one behind it, with 50 ms around them, which keep the consonants whole."""
+    sound = np.flatnonzero(sound_frames(samples))
+    return max(0, int(sound[0]) * 160 - 800), min(len(samples), (int(sound[-1]) + 1) * 160 + 800)
 
 
 def move_ends_out_of_silence(ends_s: list[float], sound: NDArray[np.bool_]) -> list[float]:
@@ -229,10 +205,7 @@ class Aligner:
 def measure(aligner: Aligner, root: Path, name: str, text: str) -> Prompt | str:
     """The prompt, or the reason why it cannot be used."""
     samples = read_audio(root, name)
-    sound = np.flatnonzero(sound_frames(samples))
-    # 50 ms around the sound keep the first and last consonant whole.
-    begin = max(0, int(sound[0]) * 160 - 800)
-    end = min(len(samples), (int(sound[-1]) + 1) * 160 + 800)
+    begin, end = sound_span(samples)
     samples = samples[begin:end]
     if len(samples) > LONGEST_S * RATE:
         return f"is {len(samples) / RATE:.0f} s long"

@@ -1,4 +1,4 @@
-"""Reads recordings with their transcripts: single files, parts of them, and groups of files.
+"""Reads and writes recordings with their transcripts: single files, parts of them, and groups of files.
 
 A recording is an audio file with its words beside it under the same name: ``NAME.flac`` and ``NAME.json``. The JSON
 file holds ``[[word, end_s], ...]``: each word, and when it ends, in seconds from the beginning of the audio.
@@ -81,6 +81,18 @@ def read_clips(audio: Path) -> tuple[Clip, ...]:
     rows = json.loads(path.read_text(encoding="utf-8"))
     clips = (Clip(float(row["start"]), float(row["end"]), str(row.get("text", ""))) for row in rows)
     return tuple(sorted(clips, key=lambda clip: clip.start_s))
+
+
+def write_reference(path: Path, reference: Sequence[tuple[str, float]]) -> None:
+    """Write words with their ends in seconds as ``read_reference`` reads them."""
+    path.write_text(json.dumps(reference, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_clips(audio: Path, clips: Sequence[Clip]) -> None:
+    """Write the clips of a recording as ``read_clips`` reads them."""
+    rows = [{"start": round(clip.start_s, 3), "end": round(clip.end_s, 3), "text": clip.text} for clip in clips]
+    text = json.dumps(rows, ensure_ascii=False) + "\n"
+    audio.with_suffix(".clips.json").write_text(text, encoding="utf-8")
 
 
 def read_recording(audio: Path, group: str = "", reference: Path | None = None) -> Speech:

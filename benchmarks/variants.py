@@ -15,7 +15,6 @@ same output. ``benchmarks.material`` makes variants in white noise and in babble
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,24 +104,14 @@ def variant(samples: Samples, name: str, kind: str) -> Samples:
     return not_clipped(made)
 
 
-def write_clips(path: Path, clips: Sequence[Clip], speed: float) -> None:
-    """The clips' times at another speed, in the format that ``benchmarks.speech`` reads."""
-    rows = [
-        {"start": round(clip.start_s / speed, 3), "end": round(clip.end_s / speed, 3), "text": clip.text}
-        for clip in clips
-    ]
-    path.write_text(json.dumps(rows, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def write_variants(recording: Speech, folder: Path, kinds: Sequence[str]) -> None:
     """Writes the variants of one recording."""
     samples = read_samples(recording.audio)
     for kind in kinds:
         name, speed = f"{recording.name}-{kind}", SPEEDS.get(kind, 1.0)
         words = [(word.text, round(word.end_s / speed, 3)) for word in recording.words]
-        write(folder, name, variant(samples, recording.name, kind), words)
-        if recording.clips:
-            write_clips(folder / f"{name}.clips.json", recording.clips, speed)
+        clips = [Clip(clip.start_s / speed, clip.end_s / speed, clip.text) for clip in recording.clips]
+        write(folder, name, variant(samples, recording.name, kind), words, clips)
 
 
 def main() -> None:

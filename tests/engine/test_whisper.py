@@ -14,7 +14,7 @@ from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.engine import whisper
 from whisperlivekit.engine.hotwords import find_candidates
 from whisperlivekit.engine.tokens import MAX_PROMPT_TOKENS
-from whisperlivekit.engine.whisper import SHORTEST, WhisperModel
+from whisperlivekit.engine.whisper import MAX_TEXT, SHORTEST, WhisperModel
 
 PHRASE = clip("phrase_3s")
 BEGINNING = " Извините, но голосовой"
@@ -36,6 +36,24 @@ def test_a_phrase_with_its_words_and_times(whisper_base: WhisperModel, final: bo
     assert_says(text_of(hypothesis), PHRASE.text)
     assert_times(spans(hypothesis.words), PHRASE.words, audio_s=(0, len(PHRASE.samples) / SAMPLE_RATE))
     assert not hypothesis.looped
+
+
+@pytest.mark.model
+def test_a_known_text_gets_the_times_of_its_words(whisper_base: WhisperModel) -> None:
+    """Also where the window does not begin with the stream, and where the text contains task tokens."""
+    text = " " + SPECIAL[0] + " ".join(word.text for word in PHRASE.words)
+    words = whisper_base.lane().align(request(start=SAMPLE_RATE), text)
+    assert [" ".join(normalise(word.text)) for word in words] == [word.text for word in PHRASE.words]
+    audio_s = (1, 1 + len(PHRASE.samples) / SAMPLE_RATE)
+    assert_times(spans(words), PHRASE.words, audio_s=audio_s, shift_s=1)
+
+
+@pytest.mark.model
+def test_a_known_text_may_be_empty_but_not_longer_than_the_decoder_reads(whisper_base: WhisperModel) -> None:
+    """No text has no words. CTranslate2 is not given more tokens than it has positions for."""
+    assert whisper_base.lane().align(request(), "") == []
+    with pytest.raises(ValueError, match=f"expected at most {MAX_TEXT}"):
+        whisper_base.lane().align(request(), " раз" * (MAX_TEXT + 1))
 
 
 @pytest.mark.model

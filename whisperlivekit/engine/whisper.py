@@ -50,7 +50,7 @@ MIN_PARALLEL = 5
 step for each."""
 
 MAX_TEXT = 440
-"""Tokens of the longest text that is aligned with a hotword in it. Source: Whisper's decoder has 448 positions."""
+"""Tokens of the longest text that is aligned and was not generated. Source: Whisper's decoder has 448 positions."""
 
 MAX_BATCH = {"cpu": 1, "cuda": 8}
 """Requests in one batch. On two CPU lanes 1, 2, 4 and 8 gave 10.3, 11.2, 10.3 and 9.4 live decodes a second: too little
@@ -157,6 +157,20 @@ class WhisperModel:
             next(decoded) if len(request.samples) >= SHORTEST else Hypothesis(request.id, (), request.language)
             for request in requests
         ]
+
+    def align(self, request: DecodeRequest, text: str) -> list[Word]:
+        """The words of a known text with the times at which they are spoken in the request's audio.
+
+        Raises:
+            ValueError: the text has more tokens than the decoder can read.
+        """
+        language = request.language or self._detect(request)
+        ids = self._tokenizers.text(text, language)
+        if len(ids) > MAX_TEXT:
+            raise ValueError(f"the text has {len(ids)} tokens, expected at most {MAX_TEXT}")
+        encoded = self._encode([np.concatenate([request.context, request.samples])])
+        [alignment] = self._align(encoded[1:], [request], [ids], language)
+        return self._words(request, ids, alignment, language)
 
     def _decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         language = requests[0].language or self._detect(requests[0])
