@@ -37,18 +37,50 @@ def test_sure_words_are_remembered_with_their_audio() -> None:
     assert len(context.samples) == 20_000 // ENCODER_FRAME * ENCODER_FRAME
 
 
-@pytest.mark.parametrize("unsure", ["improbable", "repeated"])
-def test_doubtful_words_are_not_remembered(unsure: str) -> None:
-    """Neither their text nor their audio is heard again; what stands around them is."""
-    said = words("один", "два", "два" if unsure == "repeated" else "три", "четыре")
-    if unsure == "improbable":
-        said[2] = Word(said[2].text, said[2].start, said[2].end, SURE - 0.01)
+@pytest.mark.parametrize("why", ["improbable", "no time"])
+def test_doubtful_words_are_not_remembered(why: str) -> None:
+    """Neither their text nor their audio is heard again, and nothing of one or two words beside them is."""
+    said = words("раз", "два", "три", "четыре", "пять", "шесть")
+    doubtful = said[2]
+    if why == "improbable":
+        said[2] = Word(doubtful.text, doubtful.start, doubtful.end, SURE - 0.01)
+    else:
+        said[2] = Word(doubtful.text, doubtful.end - 300, doubtful.end, 0.9)
     history = History(12, 2.5)
     history.add(said, 0, said[-1].end, timeline())
     context = history.before(said[-1].end, short=False)
     assert context is not None
-    assert context.text == " один два четыре"
-    assert not np.any((context.samples >= said[2].start) & (context.samples < said[2].end))
+    assert context.text == " четыре пять шесть"
+    assert said[3].start <= context.samples[0] < said[3].start + ENCODER_FRAME
+
+
+def test_one_sure_word_alone_is_remembered() -> None:
+    """A whole utterance may be one word."""
+    history = History(12, 2.5)
+    history.add(words("да"), 0, 8_000, timeline())
+    context = history.before(8_000, short=False)
+    assert context is not None
+    assert context.text == " да"
+
+
+def test_a_word_is_not_heard_twice_in_a_row() -> None:
+    """The context begins with the second copy, also where the first one ends another utterance."""
+    history = History(12, 2.5)
+    history.add(words("ну", "да"), 0, 16_000, timeline())
+    history.add(words("да", "конечно", start=20_000), 20_000, 36_000, timeline())
+    context = history.before(36_000, short=False)
+    assert context is not None
+    assert context.text == " да конечно"
+
+
+def test_a_context_never_holds_the_same_two_words_twice() -> None:
+    """It begins after the first copy: a decoder that reads a phrase twice goes on repeating it."""
+    said = words("нажмите", "один", "или", "нажмите", "один", "чтобы")
+    history = History(12, 2.5)
+    history.add(said, 0, said[-1].end, timeline())
+    context = history.before(said[-1].end, short=False)
+    assert context is not None
+    assert context.text == " один или нажмите один чтобы"
 
 
 def test_nothing_from_before_a_long_pause() -> None:

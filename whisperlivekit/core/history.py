@@ -4,8 +4,9 @@ Whisper was trained on 30 s at a time: with a longer memory it mishears fewer wo
 are committed sooner. The memory holds words of several utterances with their audio, without the pauses between them.
 Their text is forced. They cost encoding in each decode.
 
-Only words that are probably right are remembered, and no word that repeats the one before it: the decoder tends to go
-on repeating it.
+A wrong word in the context costs more words than a right one saves. So only words that are probably right are
+remembered, and no single words between others that are not. A context never holds the same word twice in a row or the
+same two words twice: the decoder tends to go on repeating them.
 """
 
 from collections import deque
@@ -21,6 +22,12 @@ from whisperlivekit.core.units import ENCODER_FRAME, to_samples
 
 SURE = 0.4
 """Probability from which on a word is remembered. Keeping less probable ones took away what the memory gains."""
+
+TOGETHER = 3
+"""Words in a row from which on they are remembered where others beside them are not."""
+
+LETTER_S = 0.02
+"""The shortest time per letter of a word that was said; people take 0.05 to 0.1 s. Invented words get hardly any."""
 
 LONGEST_PAUSE_S = 10.0
 """What was said before a longer pause is not heard again: somebody else may speak now."""
@@ -62,31 +69,48 @@ class History:
         """``words`` were said in ``[start, end)``, audio that no later window holds."""
         # A faulty client may have resumed with words beyond the audio.
         start, end = max(start, timeline.start), min(end, timeline.end)
-        before = ""
+        run: list[_Heard] = []
         for number, word in enumerate(words):
             until = min(words[number + 1].start, end) if number + 1 < len(words) else end
-            text = normalize(word.text)
-            if word.probability >= SURE and text != before and start < until:
-                self._heard.append(_Heard(timeline.slice(start, until), word.text, start, until))
-                self._length += until - start
-            before = text
+            if _is_sure(word) and start < until:
+                run.append(_Heard(timeline.slice(start, until), word.text, start, until))
+            else:
+                self._remember(run)
+                run = []
             start = max(start, until)
+        self._remember(run, whole=len(run) == len(words))
+
+    def _remember(self, run: list[_Heard], *, whole: bool = False) -> None:
+        if not whole and len(run) < TOGETHER:
+            return
+        self._heard.extend(run)
+        self._length += sum(len(heard.samples) for heard in run)
         while self._length > self._longest:
-            oldest = self._heard.popleft()
-            self._length -= oldest.end - oldest.start
+            self._length -= len(self._heard.popleft().samples)
 
     def before(self, position: int, *, short: bool) -> Context | None:
         """The last words before ``position``; None if none are known that could help."""
         longest = min(self._longest, self._short) if short else self._longest
         chosen: deque[_Heard] = deque()
         length = 0
+        pairs = set()
+        following = ""
         for heard in reversed(self._heard):
             length += len(heard.samples)
+            pair = normalize(heard.text), following
             if length > longest or position - heard.end > to_samples(LONGEST_PAUSE_S):
                 break
+            if pair in pairs or pair[0] == following:
+                break
+            pairs.add(pair)
             chosen.appendleft(heard)
-            position = heard.start
+            position, following = heard.start, pair[0]
         samples = np.concatenate([heard.samples for heard in chosen]) if chosen else NO_AUDIO
         if len(samples) < ENCODER_FRAME:
             return None
         return Context(samples[len(samples) % ENCODER_FRAME :], "".join(heard.text for heard in chosen))
+
+
+def _is_sure(word: Word) -> bool:
+    spoken = word.end - word.start >= to_samples(LETTER_S) * len(normalize(word.text))
+    return spoken and word.probability >= SURE

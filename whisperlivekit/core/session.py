@@ -76,7 +76,8 @@ class SessionConfig:
     memory_s: float = 12.0
     """The longest audio before a window that the decoder hears and reads again, in unclear speech. See ``History``."""
     short_memory_s: float = 3.0
-    """The same in clear speech, where a longer memory only costs time, and where decodes are late."""
+    """The same in clear speech, where a longer memory only costs time, and where decodes are late; then only at the
+    beginning of an utterance."""
     window_words: int = 10
     """Committed words of a decode's window above which the window moves forward."""
     prefix_words: int = 6
@@ -275,7 +276,8 @@ class Session:
         if window is None:
             return None
         short = self._late or not self._policy.unclear
-        utterance.context = self._history.before(window.start, short=short) if utterance.takes_context else None
+        helps = utterance.takes_context and (window.start == utterance.start or not short)
+        utterance.context = self._history.before(window.start, short=short) if helps else None
         self._asked_at = self.received
         self._requests += 1
         self._request = DecodeRequest(
