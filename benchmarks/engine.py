@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from benchmarks.groups import group_rows, table
 from benchmarks.scoring import Snapshot, TimedWord, count_errors, last_word_latencies, percentile, score
 from benchmarks.speech import Speech, add_group_option, read_groups, read_recording, read_samples
-from whisperlivekit.core import commit, gate, paragraph, refine, session, utterance
+from whisperlivekit.core import commit, gate, history, paragraph, refine, session, utterance
 from whisperlivekit.core.commands import Start
 from whisperlivekit.core.events import Committed, Done, Event, Partial, Refined, UtteranceEnded
 from whisperlivekit.core.hypothesis import Hypothesis, Word
@@ -50,7 +50,7 @@ EXTRA = ("final_p50_s", "final_p95_s", "wer_refined", "refine_p50_s", "refine_p9
 """Figures that only some options have."""
 MODULES: dict[str, Any] = {
     "whisper": whisper, "session": session, "gate": gate, "commit": commit, "paragraph": paragraph, "refine": refine,
-    "utterance": utterance,
+    "utterance": utterance, "history": history,
 }  # fmt: skip
 
 
