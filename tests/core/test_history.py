@@ -73,6 +73,30 @@ def test_a_word_is_not_heard_twice_in_a_row() -> None:
     assert context.text == " да конечно"
 
 
+def test_a_dash_does_not_end_the_memory() -> None:
+    """It has no letters, so it repeats nothing."""
+    history = History(12, 2.5)
+    history.add(words("Москва", "столица", "—"), 0, 24_000, timeline())
+    context = history.before(24_000, short=False)
+    assert context is not None
+    assert context.text == " Москва столица —"
+
+
+def test_the_context_does_not_end_with_the_word_that_follows() -> None:
+    """The decoder would hear and read it twice in a row."""
+    history = History(12, 2.5)
+    history.add(words("ну", "да"), 0, 16_000, timeline())
+    assert history.before(16_000, short=False, following=" Да,") is None
+    assert history.before(16_000, short=False, following=" нет") is not None
+
+
+def test_a_word_whose_audio_is_gone_is_not_remembered() -> None:
+    """A resumed stream brings words that were said before its audio begins."""
+    history = History(12, 2.5)
+    history.add(words("раз"), 0, 9_000, timeline(7_900))
+    assert history.before(9_000, short=False) is None
+
+
 def test_a_context_never_holds_the_same_two_words_twice() -> None:
     """It begins after the first copy: a decoder that reads a phrase twice goes on repeating it."""
     said = words("нажмите", "один", "или", "нажмите", "один", "чтобы")

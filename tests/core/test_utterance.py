@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from whisperlivekit.core import utterance as module
 from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import Partial
+from whisperlivekit.core.gate import POST_ROLL_S
 from whisperlivekit.core.history import Context
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
@@ -199,6 +200,35 @@ def test_an_utterance_that_has_ended_waits_for_its_final_hypothesis() -> None:
     assert subject.complete
     assert subject.finish() == [words(3)]
     assert subject.finish() == []
+
+
+def test_the_last_word_ends_in_the_utterance() -> None:
+    """Also where the last decode has heard more silence, into which alignment stretched the word: a client that resumes
+    would take it for a word of the next utterance.
+    """
+    subject = utterance()
+    speech_end = START + 3 * WORD
+    pause(subject, speech_end)
+    received = speech_end + SAMPLE_RATE
+    outputs = answer(subject, received, Word(" слово", START, received, 0.9))
+    assert outputs is not None
+    end = speech_end + to_samples(POST_ROLL_S)
+    subject.receive_end(end, speech_end)
+    [committed] = [output for output in [*outputs, *subject.finish()] if isinstance(output, tuple)]
+    assert committed[-1].end == end
+
+
+def test_text_by_utterance_tells_how_clear_the_stream_is() -> None:
+    """Its words are committed at the end, and count like those that are committed while somebody speaks."""
+    policy = CommitPolicy(frame_threshold=25)
+    for _ in range(20):
+        subject = Utterance(START, replace(RULES, by_utterance=True), policy)
+        pause(subject, START + 3 * WORD)
+        received = START + 3 * WORD + PAUSE
+        answer(subject, received, *(replace(word, probability=0.6) for word in words(3)))
+        subject.receive_end(received, START + 3 * WORD)
+        subject.finish()
+    assert policy.unclear
 
 
 def test_an_utterance_without_audio_is_complete_at_once() -> None:

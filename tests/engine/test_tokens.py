@@ -7,7 +7,7 @@ import pytest
 
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.core.units import SAMPLE_RATE
-from whisperlivekit.engine.tokens import MAX_PROMPT_TOKENS, TOKENS, TOKENS_PER_SECOND, Tokenizers
+from whisperlivekit.engine.tokens import MAX_FORCED_TOKENS, MAX_PROMPT_TOKENS, TOKENS, TOKENS_PER_SECOND, Tokenizers
 
 pytestmark = pytest.mark.model
 
@@ -51,6 +51,15 @@ def test_an_endless_prompt_keeps_its_end(tokenizers: Tokenizers) -> None:
     tokens = tokenizers.request(request, "ru")
     assert len(tokens.prompt) == 1 + MAX_PROMPT_TOKENS + 4
     assert tokenizers.language("ru").decode(tokens.prompt[1:-4]).endswith(" конец")
+
+
+def test_forced_text_is_bounded(tokenizers: Tokenizers) -> None:
+    """Whisper has 448 positions. Some scripts have two tokens a letter, and a client may resume with any text."""
+    spoken = DecodeRequest(1, SILENCE, 0, "ka", context_text=" დილა მშვიდობისა" * 20, prefix=" დიახ")
+    assert not tokenizers.fits(spoken, "ka")
+    assert tokenizers.fits(DecodeRequest(1, SILENCE, 0, "ka", prefix=" დიახ"), "ka")
+    tokens = tokenizers.request(spoken, "ka")
+    assert len(tokens.forced) == MAX_FORCED_TOKENS
 
 
 @pytest.mark.parametrize("task", ["<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>", "<|0.00|>", "<|ru|>"])

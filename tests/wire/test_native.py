@@ -390,6 +390,12 @@ def test_words_before_live_from_are_only_refined() -> None:
     assert (found.position, found.live_from) == (0, 24_004)
 
 
+def test_live_from_belongs_to_a_refined_stream() -> None:
+    """Without refine the audio before it would be neither live nor refined text."""
+    with pytest.raises(BadMessage, match=r"live_from is given without start.refine, expected both or neither"):
+        start(resume={"session": SESSION, "position": 0, "live_from": 24_004, "words": []})
+
+
 def test_an_error_quotes_the_session() -> None:
     """The error message has the code, the text and the id to quote in a report."""
     [message] = NativeAdapter().fail(NoCapacity("8 streams are live, the server takes 8"), SESSION)

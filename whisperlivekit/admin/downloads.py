@@ -50,7 +50,7 @@ def only_one(unfinished: Path) -> Iterator[None]:
     Raises:
         ModelFileError: another process holds it.
     """
-    with unfinished.with_suffix(".lock").open("w") as lock:
+    with unfinished.with_name(f"{unfinished.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -71,9 +71,13 @@ class CommitPolicy:
                 break
             count += 1
         self._before = [normalize(word.text) for word in words[count:]]
-        for word in words[:count]:
-            self._clarity += (word.probability - self._clarity) / RECENT
+        self.learn(words[:count])
         return count
+
+    def learn(self, words: Sequence[Word]) -> None:
+        """Words that were committed tell how clear the stream is."""
+        for word in words:
+            self._clarity += (word.probability - self._clarity) / RECENT
 
     def reset(self) -> None:
         """A new utterance begins: no previous hypothesis exists. What was learnt about the stream stays."""

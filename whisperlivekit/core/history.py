@@ -72,7 +72,7 @@ class History:
         run: list[_Heard] = []
         for number, word in enumerate(words):
             until = min(words[number + 1].start, end) if number + 1 < len(words) else end
-            if _is_sure(word) and start < until:
+            if _is_sure(word, min(until, word.end) - max(start, word.start)):
                 run.append(_Heard(timeline.slice(start, until), word.text, start, until))
             else:
                 self._remember(run)
@@ -88,19 +88,19 @@ class History:
         while self._length > self._longest:
             self._length -= len(self._heard.popleft().samples)
 
-    def before(self, position: int, *, short: bool) -> Context | None:
-        """The last words before ``position``; None if none are known that could help."""
+    def before(self, position: int, *, short: bool, following: str = "") -> Context | None:
+        """The last words before ``position``, where ``following`` is said; None if none are known that could help."""
         longest = min(self._longest, self._short) if short else self._longest
         chosen: deque[_Heard] = deque()
         length = 0
         pairs = set()
-        following = ""
+        following = normalize(following)
         for heard in reversed(self._heard):
             length += len(heard.samples)
             pair = normalize(heard.text), following
             if length > longest or position - heard.end > to_samples(LONGEST_PAUSE_S):
                 break
-            if pair in pairs or pair[0] == following:
+            if pair in pairs or (pair[0] and pair[0] == following):
                 break
             pairs.add(pair)
             chosen.appendleft(heard)
@@ -111,6 +111,7 @@ class History:
         return Context(samples[len(samples) % ENCODER_FRAME :], "".join(heard.text for heard in chosen))
 
 
-def _is_sure(word: Word) -> bool:
-    spoken = word.end - word.start >= to_samples(LETTER_S) * len(normalize(word.text))
-    return spoken and word.probability >= SURE
+def _is_sure(word: Word, left: int) -> bool:
+    """``left``: samples of its audio that are still there."""
+    spoken = max(1, to_samples(LETTER_S) * len(normalize(word.text)))
+    return word.probability >= SURE and left >= spoken

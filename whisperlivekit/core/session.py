@@ -277,7 +277,8 @@ class Session:
             return None
         short = self._late or not self._policy.unclear
         helps = utterance.takes_context and (window.start == utterance.start or not short)
-        utterance.context = self._history.before(window.start, short=short) if helps else None
+        following = utterance.prefix[0].text if utterance.prefix else ""
+        utterance.context = self._history.before(window.start, short=short, following=following) if helps else None
         self._asked_at = self.received
         self._requests += 1
         self._request = DecodeRequest(

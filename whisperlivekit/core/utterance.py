@@ -42,6 +42,7 @@ from typing import TypeVar
 from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import Partial
 from whisperlivekit.core.evidence import count_spoken, is_speech
+from whisperlivekit.core.gate import POST_ROLL_S
 from whisperlivekit.core.history import Context
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word, normalize
 from whisperlivekit.core.units import to_samples
@@ -314,9 +315,13 @@ class Utterance:
         """
         audio_end = request.start + len(request.samples)
         self.decoded_to = audio_end
-        floor = min(max(committed_to, request.start), audio_end)
         spoken = count_spoken(self._given(), hypothesis.words, final=request.final)
-        self.tail = _in_order(hypothesis.words[:spoken], floor, audio_end)
+        latest = min(audio_end, self.end) if self.ended else audio_end
+        if request.final:
+            # Alignment may stretch the last word into the silence, which belongs to no utterance.
+            latest = min(latest, self.speech_end + to_samples(POST_ROLL_S))
+        earliest = max(committed_to, request.start, self.prefix[-1].end if self.prefix else 0)
+        self.tail = _in_order(hypothesis.words[:spoken], min(earliest, latest), latest)
         if not self.prefix and not is_speech(self.tail, hypothesis.no_speech_probability):
             self.tail = ()
         elif not self.tail and self._decode_unaided(request, invented=spoken < len(hypothesis.words)):
@@ -363,6 +368,8 @@ class Utterance:
     def finish(self) -> list[Output]:
         """The words that are left of a complete utterance."""
         self._policy.reset()
+        if self._rules.by_utterance:
+            self._policy.learn(self.tail)
         self._commit(len(self.tail))
         self._pass(len(self.prefix), self.end)
         return self._release()

@@ -10,6 +10,10 @@ from whisperlivekit.core.units import SAMPLE_RATE
 MAX_PROMPT_TOKENS = 100
 """Tokens of prompt text. Source: Whisper allows 223. Live windows are short, and longer prompts started loops."""
 
+MAX_FORCED_TOKENS = 200
+"""Tokens of context and prefix. Twelve seconds of Russian have about 60; scripts that the vocabulary hardly knows, such
+as Georgian, have up to 400. With a full prompt and the new text of 15 s this stays below Whisper's 448 positions."""
+
 TOKENS = 4
 TOKENS_PER_SECOND = 9
 """Budget of new tokens: fast Russian speech has 6 to 7 a second."""
@@ -68,9 +72,16 @@ class Tokenizers:
         end = int(tokenizer.no_timestamps) if no_timestamps is None else no_timestamps
         return RequestTokens(
             prompt=[*prompt, *tokenizer.sot_sequence, end],
-            forced=self.text(request.context_text, language) + self.text(request.prefix, language),
+            forced=self._forced(request, language)[-MAX_FORCED_TOKENS:],
             budget=TOKENS + round(TOKENS_PER_SECOND * len(request.samples) / SAMPLE_RATE),
         )
+
+    def fits(self, request: DecodeRequest, language: str) -> bool:
+        """Whether the decoder can read the whole context and prefix of the request."""
+        return len(self._forced(request, language)) <= MAX_FORCED_TOKENS
+
+    def _forced(self, request: DecodeRequest, language: str) -> list[int]:
+        return self.text(request.context_text, language) + self.text(request.prefix, language)
 
     def text(self, text: str, language: str) -> list[int]:
         """The ids of a text, without task tokens."""

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from whisperlivekit.engine.tokens import RequestTokens, Tokenizers
 from whisperlivekit.engine.words import aligned_words, word_lengths
 
 log = logging.getLogger(__name__)
+
+NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
 
 PADDING_S = 1.0
 """Silence encoded after the audio. Tried 0 to 5 s with and without ``TAIL_FRAMES``: below 1 s words are invented."""
@@ -175,6 +177,10 @@ class WhisperModel:
     def _decode(self, requests: Sequence[DecodeRequest]) -> list[Hypothesis]:
         language = requests[0].language or self._detect(requests[0])
         no_timestamps = self._second_ids.no_timestamps if self._second_ids else None
+        requests = [
+            request if self._tokenizers.fits(request, language) else replace(request, context=NO_AUDIO, context_text="")
+            for request in requests
+        ]
         tokens = [self._tokenizers.request(request, language, no_timestamps) for request in requests]
         with self._timed("encode"):
             encoded = self._encode([np.concatenate([request.context, request.samples]) for request in requests])

@@ -180,6 +180,8 @@ class NativeAdapter:
             language = None if message.language is None else check_language(message.language)
             self._decoder = PcmDecoder(message.encoding, message.sample_rate, message.channels)
             self._stage = _Stage.STREAMING
+            if message.resume and message.resume.live_from is not None and not message.refine:
+                raise BadMessage("start.resume.live_from is given without start.refine, expected both or neither")
             resume = message.resume.resume() if message.resume else None
             return [
                 Start(
