@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from whisperlivekit.core import paragraph as module
 from whisperlivekit.core.gate import POST_ROLL_S
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.paragraph import (
@@ -26,7 +25,6 @@ from whisperlivekit.core.paragraph import (
     Paragraphs,
     Rendition,
     Span,
-    level,
     share_out,
 )
 from whisperlivekit.core.units import WINDOW, to_samples
@@ -387,7 +385,6 @@ def test_a_loop_is_cut_and_what_it_covered_is_decoded_again() -> None:
         return Hypothesis(request.id, tuple(words), looped=True)
 
     rendition = render(paragraph, decode)
-    assert rendition.looped
     assert [(request.start, len(request.samples)) for request in requests] == [(0, 6 * S), (WORD, 6 * S - WORD)]
     assert [word.text for word in rendition.words].count(" опять") == 1
 
@@ -490,17 +487,3 @@ def test_times_are_in_order_whatever_the_alignment_says(times: list[tuple[int, i
     for span, part in zip(spans, found, strict=True):
         assert all(span.start <= word.start < word.end <= span.end for word in part)
         assert all(one.start <= other.start for one, other in pairwise(part))
-
-
-def test_the_level_is_the_same_for_every_utterance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quiet voice and a loud one come out at the same level; silence stays silence, and nothing is clipped."""
-    tone = np.sin(np.arange(S) / 6).astype(np.float32)
-    assert level(tone) is tone, "by default nothing is changed"
-    monkeypatch.setattr(module, "LEVEL_DBFS", -20.0)
-    for amplitude in (0.01, 0.5):
-        assert np.sqrt(np.mean(level(amplitude * tone) ** 2)) == pytest.approx(0.1, rel=1e-3)
-    assert not level(np.zeros(S, np.float32)).any()
-    click = np.zeros(S, np.float32)
-    click[100] = 0.5
-    assert np.abs(level(click)).max() <= 1
-    assert np.abs(level(np.full(S, 1e-5, np.float32))).max() <= 1e-5 * 10 ** (30 / 20) * 1.01

@@ -62,12 +62,6 @@ MAX_ATTEMPTS = 2
 PARAGRAPH_BEAMS = 5
 """Beam width. Source: Whisper's and faster-whisper's default for files."""
 
-LEVEL_DBFS: float | None = None
-"""Level (root mean square) to which each utterance is brought before it is joined to others; None: left as it is."""
-
-MAX_GAIN_DB = 30.0
-"""The most by which a quiet utterance is raised: below that level there is hardly more than noise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -192,11 +186,9 @@ class Rendition:
     def __init__(self, paragraph: Paragraph, audio: Sequence[NDArray[np.float32]]) -> None:
         """audio: the samples of each span, float32[n], mono 16 kHz."""
         self.paragraph = paragraph
-        self.looped = False
-        """The decoder repeated itself in the joined audio."""
         self.gaps: list[Span] = []
         """Audio on which the decoder failed, in the order of the stream once the rendition is complete."""
-        self._joined = np.concatenate([level(samples) for samples in audio])
+        self._joined = np.concatenate(audio)
         self._seams = seams(paragraph.spans)
         self._words: list[list[Word]] = [[] for _ in paragraph.spans]
         self._pieces: deque[Sequence[tuple[int, Span]]] = deque([list(enumerate(paragraph.spans))])
@@ -250,7 +242,6 @@ class Rendition:
         origin = self._request.start
         piece = self._next_piece()
         together = len(piece) > 1
-        self.looped = self.looped or (together and hypothesis.looped)
         spoken = hypothesis.words[: count_spoken((), hypothesis.words, final=True)]
         found = share_out(spoken, origin, [span for _, span in piece])
         heard = [bool(words) and is_speech(words, hypothesis.no_speech_probability) for words in found]
@@ -322,12 +313,3 @@ def share_out(words: Sequence[Word], origin: int, spans: Sequence[Span]) -> list
         start = min(max(word.start + shift, earliest), span.end - 1)
         found[number].append(replace(word, start=start, end=min(max(word.end + shift, start + 1), span.end)))
     return found
-
-
-def level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An utterance at the level ``LEVEL_DBFS``, unless it would be clipped there or be raised too much."""
-    power = float(np.mean(np.square(samples)))
-    if LEVEL_DBFS is None or power == 0:
-        return samples
-    gain = min(10 ** (LEVEL_DBFS / 20) / power**0.5, 10 ** (MAX_GAIN_DB / 20), 1 / float(np.max(np.abs(samples))))
-    return samples * np.float32(gain)

@@ -279,7 +279,7 @@ class _Index:
         return sorted(found, key=lambda entry: entry[2])
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _index(hotwords: tuple[str, ...]) -> _Index:
     """Kept for the streams that are open: every decode of a stream has the same list."""
     return _Index(hotwords)
