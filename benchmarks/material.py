@@ -11,6 +11,8 @@ without speech. ``prose-1`` to ``prose-3`` are sentences read by a man.
 NAME.flac is mono 16 kHz, NAME.json is ``[[word, end_s], ...]`` of normalised words. The word ends come from
 ``prompts.json``. Those of the prose are estimates, divided by letters, until ``benchmarks.align`` measures them from
 the sentences in NAME.clips.json. ``benchmarks.variants`` makes other variants: speeds, pitches, a room, Opus.
+
+Long because it is one recipe: all streams share their tape, noise and seeds.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """install.sh on machines that lack something. CI itself runs it on a whole clean machine.
 
 Each test runs the real script in a folder of its own, with a PATH that has only the programs of that machine.
+Long because each thing that a machine can lack is a test.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""`models add`: a model appears under its name when it is whole, and is what was in its source."""
+"""`models add`: a model appears under its name when it is whole, and is what was in its source.
+
+Long because each way in which a source can be wrong, or adding be interrupted, is a test.
+"""
 
 import json
 import os

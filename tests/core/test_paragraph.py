@@ -1,6 +1,7 @@
 """Paragraphs: collecting utterances, and decoding them together.
 
 The value of each sample is its own position in the stream, so a test knows which audio a request holds, in which order.
+Long because both halves, collecting and decoding, have rules of their own and property tests over them.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""One utterance: hypotheses in; committed words, partials and the next window out."""
+"""One utterance: hypotheses in; committed words, partials and the next window out.
+
+Long because each rule has a test of its own, beside the tables of states and a property test over all of them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""WebSockets: sessions, limits, rejections, and the mistakes of clients."""
+"""WebSockets: sessions, limits, rejections, and the mistakes of clients.
+
+Long because each way in which a connection can end is a test.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""One session with its detector and recognizer, on a real event loop."""
+"""One session with its detector and recognizer, on a real event loop.
+
+Long because ends, failures, back-pressure and several decodes at once meet in one class.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable

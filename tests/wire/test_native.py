@@ -1,4 +1,7 @@
-"""The native protocol."""
+"""The native protocol.
+
+Long because each message and each mistake in one is a test.
+"""
 
 import base64
 import json

@@ -1,4 +1,7 @@
-"""``whisperlivekit check``: examines everything that a start depends on, and prints a remedy for each problem."""
+"""``whisperlivekit check``: examines everything that a start depends on, and prints a remedy for each problem.
+
+Long because each thing that can be wrong is one short check, and all of them run in one order.
+"""
 
 import ctypes
 import os

@@ -42,6 +42,12 @@ class Start:
     realtime: bool = True
     """False: a file. Its decodes wait until no real-time stream needs the model."""
 
+    def decode_language(self, default: str | None) -> str | None:
+        """The language to decode in; None: detect it. ``default``: the server's, None to detect it."""
+        if self.language is None:
+            return default
+        return None if self.language == "auto" else self.language
+
 
 @dataclass(frozen=True, slots=True)
 class Audio:

@@ -47,7 +47,7 @@ class FileSession:
 
     def __init__(self, config: FileConfig, start: Start) -> None:
         """start: of a file. A file does not resume."""
-        self._language = None if start.language == "auto" else start.language or config.language
+        self._language = start.decode_language(config.language)
         self._prompt = config.prompt if start.prompt is None else start.prompt
         self._hotwords = start.hotwords
         self._at_once = config.at_once

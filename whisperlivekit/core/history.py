@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlivekit.core.hypothesis import Word, normalize
+from whisperlivekit.core.hypothesis import NO_AUDIO, Word, normalize
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import ENCODER_FRAME, to_samples
 
@@ -31,8 +31,6 @@ LETTER_S = 0.02
 
 LONGEST_PAUSE_S = 10.0
 """What was said before a longer pause is not heard again: somebody else may speak now."""
-
-NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)

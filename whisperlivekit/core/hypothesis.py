@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -33,7 +35,7 @@ class DecodeRequest:
     """Position of ``samples[0]`` in the stream."""
     language: str | None
     """ISO 639-1 code; None: detect it."""
-    context: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    context: NDArray[np.float32] = field(default_factory=lambda: NO_AUDIO)
     """Earlier speech that the decoder hears before ``samples``, float32[m]; ``context_text`` is its text."""
     context_text: str = ""
     prefix: str = ""

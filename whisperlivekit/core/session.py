@@ -12,6 +12,9 @@ The rules:
 - ``kept_from`` never decreases. Audio before it is dropped here, and the client may drop it too.
 - If the client asks for it, ``core/refine.py`` decides committed words once more. At most one such decode is in flight
   beside the live one. ``kept_from`` then waits for it; ``live_from`` is where the live audio begins.
+
+Long because it is the one place that knows the order of all events: utterances, flushes, refinement and progress tell
+the client in turn, and every event carries ``kept_from``.
 """
 
 from collections import deque
@@ -36,8 +39,8 @@ from whisperlivekit.core.events import (
     UtteranceEnded,
 )
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
-from whisperlivekit.core.history import NO_AUDIO, History
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.history import History
+from whisperlivekit.core.hypothesis import NO_AUDIO, DecodeRequest, Hypothesis
 from whisperlivekit.core.refine import Refinement
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
@@ -103,7 +106,7 @@ class Session:
             by_utterance=by_utterance,
         )
         self._policy = CommitPolicy(config.frame_threshold)
-        self._language = _language(start.language, config.language)
+        self._language = start.decode_language(config.language)
         self._prompt = config.prompt if start.prompt is None else start.prompt
         self._hotwords = start.hotwords
         self._realtime = start.realtime
@@ -433,10 +436,3 @@ class Session:
     def _kept(self) -> tuple[int, int | None]:
         """``kept_from`` and ``live_from`` of an event."""
         return self._kept_from, self._live_from if self._refinement else None
-
-
-def _language(asked: str | None, default: str | None) -> str | None:
-    """The language to decode in; None: detect it."""
-    if asked is None:
-        return default
-    return None if asked == "auto" else asked

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.hypothesis import NO_AUDIO, DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.units import ENCODER_FRAME, HOP, SAMPLE_RATE, to_samples
 from whisperlivekit.engine.ct2_format import UnknownFormat
 from whisperlivekit.engine.cuda import load_cublas
@@ -31,8 +31,6 @@ from whisperlivekit.engine.tokens import RequestTokens, Tokenizers
 from whisperlivekit.engine.words import aligned_words, word_lengths
 
 log = logging.getLogger(__name__)
-
-NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
 
 PADDING_S = 1.0
 """Silence encoded after the audio. Tried 0 to 5 s with and without ``TAIL_FRAMES``: below 1 s words are invented."""
