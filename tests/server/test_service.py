@@ -16,7 +16,7 @@ class _Stream:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
 
-    def drain(self) -> None:
+    def drain(self, within_s: float) -> None:
         self.asked.set()
 
 

@@ -24,7 +24,7 @@ from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
 from whisperlivekit.engine.scripted import ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
 from whisperlivekit.observe.logs import SessionFilter, TextFormatter
-from whisperlivekit.server import socket as server_socket
+from whisperlivekit.server import connection
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 START = '{"type":"start"}'
@@ -303,7 +303,7 @@ def test_a_session_has_a_longest_duration(server: Server) -> None:
 
 def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client sends and never reads: its connection ends, even if the error message cannot be sent either."""
-    monkeypatch.setattr(server_socket, "CLOSE_S", 0.1)
+    monkeypatch.setattr(connection, "CLOSE_S", 0.1)
     monkeypatch.setattr("whisperlivekit.server.transport.LINGER_S", 0.3)
     with scripted_server(_Chatty()) as server, limits(server, send_s=0.3), sockets.socket() as raw:
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)

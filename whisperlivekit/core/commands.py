@@ -39,14 +39,14 @@ class Start:
     """When words are told as committed: as soon as they are certain, or all at once when their utterance has ended."""
     refine: bool = False
     """Decide committed words once more, by paragraph."""
+    silence_s: float | None = None
+    """Silence that ends an utterance. None: the server's setting."""
     realtime: bool = True
     """False: a file. Its decodes wait until no real-time stream needs the model."""
 
     def decode_language(self, default: str | None) -> str | None:
         """The language to decode in; None: detect it. ``default``: the server's, None to detect it."""
-        if self.language is None:
-            return default
-        return None if self.language == "auto" else self.language
+        return _decode_language(self.language, default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,21 @@ class Audio:
 
     samples: NDArray[np.float32]
     """float32[n], mono 16 kHz, in [-1, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Replaces what ``Start`` has set, from the next decode on."""
+
+    language: str | None = None
+    """See ``Start``."""
+    prompt: str | None = None
+    hotwords: tuple[str, ...] = ()
+    silence_s: float | None = None
+
+    def decode_language(self, default: str | None) -> str | None:
+        """See ``Start``."""
+        return _decode_language(self.language, default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +82,10 @@ class Stop:
     """The stream has ended: commit everything, then end with ``Done``."""
 
 
-Command = Start | Audio | Flush | Stop
+Command = Start | Configure | Audio | Flush | Stop
+
+
+def _decode_language(asked: str | None, default: str | None) -> str | None:
+    if asked is None:
+        return default
+    return None if asked == "auto" else asked

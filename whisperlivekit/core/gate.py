@@ -58,7 +58,8 @@ class Gate:
         the first window.
         """
         self._threshold = threshold
-        self._hangover = to_samples(hangover_s)
+        self.hangover = to_samples(hangover_s)
+        """Samples of silence that end an utterance."""
         self._pre_roll = to_samples(PRE_ROLL_S)
         self._recent: list[bool] = []
         self._earliest = start
@@ -72,6 +73,11 @@ class Gate:
     def silence(self) -> int:
         """Samples since the end of the last speech window."""
         return self.position - self.speech_end
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody speaks, and nothing looks like the beginning of speech."""
+        return self.state is GateState.CLOSED and not any(self._recent)
 
     @property
     def kept_from(self) -> int:
@@ -97,7 +103,7 @@ class Gate:
         if self.state is GateState.OPEN:
             if probability >= self._threshold - HYSTERESIS:
                 self.speech_end = self.position
-            elif self.silence >= self._hangover:
+            elif self.silence >= self.hangover:
                 end = min(self.position, self.speech_end + to_samples(POST_ROLL_S))
                 self.close(end)
                 return Closed(self.speech_end, end)

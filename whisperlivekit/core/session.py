@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlivekit.core.commands import Start
+from whisperlivekit.core.commands import Configure, Start
 from whisperlivekit.core.commit import CommitPolicy
 from whisperlivekit.core.events import (
     Committed,
@@ -106,12 +106,11 @@ class Session:
             by_utterance=by_utterance,
         )
         self._policy = CommitPolicy(config.frame_threshold)
-        self._language = start.decode_language(config.language)
-        self._prompt = config.prompt if start.prompt is None else start.prompt
-        self._hotwords = start.hotwords
+        self._config = config
+        self._choose(start)
         self._realtime = start.realtime
         self._timeline = Timeline(position)
-        self._gate = Gate(config.speech_threshold, config.min_silence_s, position)
+        self._gate = Gate(config.speech_threshold, self._silence_s(start), position)
         self._utterances: deque[Utterance] = deque()
         """In order; the first one is decoded, the last one may still be open."""
         self._open: Utterance | None = None
@@ -150,6 +149,14 @@ class Session:
         if start.refine:
             self._refinement = Refinement([*resume.unrefined, *resume.words] if resume else ())
         self._continue()
+
+    def _choose(self, options: Start | Configure) -> None:
+        self._language = options.decode_language(self._config.language)
+        self._prompt = self._config.prompt if options.prompt is None else options.prompt
+        self._hotwords = options.hotwords
+
+    def _silence_s(self, options: Start | Configure) -> float:
+        return self._config.min_silence_s if options.silence_s is None else options.silence_s
 
     # ---- inputs
 
@@ -227,6 +234,11 @@ class Session:
             self._events.append(Gap(lost_from, lost_to, "decode_failed", *self._kept()))
         self._settle()
 
+    def receive_configure(self, configure: Configure) -> None:
+        """Other options, from the next decode on."""
+        self._choose(configure)
+        self._gate.hangover = to_samples(self._silence_s(configure))
+
     def receive_flush(self) -> None:
         """End the current utterance here. ``Flushed`` follows when everything before is committed."""
         self._end_here()
@@ -252,6 +264,11 @@ class Session:
     def received(self) -> int:
         """End of the audio received."""
         return self._timeline.end
+
+    @property
+    def paused(self) -> bool:
+        """Nobody speaks, and all text of what was said has been told."""
+        return self._gate.quiet and not self._utterances and not self._flushes
 
     @property
     def language(self) -> str | None:

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_session: ContextVar[str] = ContextVar("session", default="")
+_session: ContextVar[list[str]] = ContextVar("session")
+"""The session's id, in a list of one: the tasks of a connection share it, so that one of them can change it for all."""
 
 MAX_FILE_BYTES = 20 * 1024 * 1024
 """A larger log file is renamed to ``.1``, and the older ones move up by one."""
@@ -33,7 +34,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "sessi
 @contextmanager
 def session_context(session: str) -> Iterator[None]:
     """Log lines of this task, and of tasks that it starts, carry the session's id."""
-    token = _session.set(session)
+    token = _session.set([session])
     try:
         yield
     finally:
@@ -41,15 +42,15 @@ def session_context(session: str) -> Iterator[None]:
 
 
 def rename_session(session: str) -> None:
-    """From here on, log lines of this task carry this id instead. To be called inside ``session_context``."""
-    _session.set(session)
+    """From here on, log lines inside the same ``session_context`` carry this id instead."""
+    _session.get()[0] = session
 
 
 class SessionFilter(logging.Filter):
     """Adds the session's id to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.session = _session.get()
+        record.session = _session.get([""])[0]
         return True
 
 

@@ -158,7 +158,7 @@ async def transcriptions(
 class _File:
     """A file has all its audio: when the worker shuts down it is finished, within the time that is left."""
 
-    def drain(self) -> None:
+    def drain(self, within_s: float) -> None:
         pass
 
 

@@ -65,7 +65,9 @@ EngineFactory = Callable[[int], ServedEngine]
 class Drained(Protocol):
     """A stream that can be asked to end soon."""
 
-    def drain(self) -> None: ...
+    def drain(self, within_s: float) -> None:
+        """The worker waits for so long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ class Service:
         self.metrics.serves(0)
         self.uploads.drain()
         for stream in list(self._streams):
-            stream.drain()
+            stream.drain(limit_s)
         if self._streams:
             log.info("draining", extra={"streams": len(self._streams)})
         try:

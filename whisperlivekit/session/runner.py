@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlivekit.core.commands import Audio, Command, Flush, Start, Stop
+from whisperlivekit.core.commands import Audio, Command, Configure, Flush, Start, Stop
 from whisperlivekit.core.events import Event
 from whisperlivekit.core.file_session import FileSession
 from whisperlivekit.core.hypothesis import DecodeRequest
@@ -62,6 +62,12 @@ class SessionRunner:
         """The language that was asked for or, after the first decode, the one that was detected."""
         return self._session.language
 
+    @property
+    def paused(self) -> bool:
+        """Nobody speaks, and ``events`` has yielded all text of what was said. Never so for a file."""
+        settled = isinstance(self._session, Session) and self._session.paused
+        return settled and not self._events and not self._decoding
+
     async def receive(self, command: Command) -> None:
         """Take a command. Returns when the session has room for the next one: this is the back-pressure."""
         match command:
@@ -74,6 +80,11 @@ class SessionRunner:
                         await self._detect()
                     self._advance()
                     await self._wait_for_room()
+            case Configure():
+                if isinstance(self._session, FileSession):
+                    raise TypeError("found Configure for a file, expected Audio, Flush or Stop")
+                await self._detect()
+                self._session.receive_configure(command)
             case Flush():
                 await self._detect()
                 self._session.receive_flush()

@@ -210,7 +210,7 @@ class Settings(BaseModel):
         120, "Processes", "A worker that does not respond for this many seconds is killed.", ge=10, le=3600
     )
     gunicorn_graceful_timeout: int = _setting(
-        30, "Processes", "Seconds that a stopping worker may take to finish its streams.", ge=1, le=3600
+        50, "Processes", "Seconds that a stopping worker may take to finish its streams.", ge=1, le=3600
     )
     gunicorn_max_requests: int = _setting(
         500,

@@ -30,18 +30,17 @@ AUTO = "auto"
 
 
 def check_language(asked: str) -> str:
-    """Returns ``asked`` if it is a code that Whisper knows, or "auto".
+    """The code of ``asked``, which may have a region ("ru-RU", "ru_RU", "RU"); or "auto".
 
     Raises:
         UnsupportedFormat: it is neither; the message names the code that was probably meant.
     """
-    if asked == AUTO or asked in LANGUAGES:
-        return asked
+    primary = asked[:40].lower().replace("_", "-").split("-")[0]
+    if primary in LANGUAGES or primary == AUTO:
+        return primary
     names = {name: code for code, name in LANGUAGES.items()}
     close = get_close_matches(asked.lower()[:40], [*LANGUAGES, *names], n=1, cutoff=0.6)
-    # Browsers and other services write "ru-RU", "ru_RU" or "RU".
-    primary = asked.lower()[:40].replace("_", "-").split("-")[0]
-    meant = primary if primary in LANGUAGES else names.get(close[0], close[0]) if close else None
+    meant = names.get(close[0], close[0]) if close else None
     hint = f'; did you mean "{meant}"?' if meant else ""
     raise UnsupportedFormat(
         f'language is "{asked[:40]}", expected a Whisper language code such as "ru", or "auto"{hint}'

@@ -147,10 +147,19 @@ class _Stage(Enum):
 class NativeAdapter:
     """Translates one connection's messages into commands, and events into messages."""
 
+    resumes = True
+    may_be_silent = False
+    continues = False
+    holds_text = False
+
     def __init__(self) -> None:
         self._stage = _Stage.AWAITING_START
         self._decoder = PcmDecoder()
         self._seq = 0
+
+    def open(self, session: str) -> list[Command]:  # noqa: ARG002  (the interface of adapters)
+        """Nothing: the client begins."""
+        return []
 
     def receive(self, message: Message) -> list[Command]:
         """The commands in a client's message. The first command of a connection is always ``Start``.
