@@ -247,6 +247,22 @@ install_test_programs() {
     done
 }
 
+# The clients of other projects, unmodified, each in an environment of its own: their requirements exclude each other's.
+install_test_clients() {
+    local list name
+    for list in tests/clients/requirements/*.txt; do
+        [ -e "$list" ] || continue
+        name=$(basename "$list" .txt)
+        cmp -s "$list" "venv/clients/$name/installed.txt" && continue
+        say "Installing $name for the tests"
+        mkdir -p venv/clients
+        watched "$name" venv/bin/python -m venv --clear "venv/clients/$name" &&
+            watched "$name" "venv/clients/$name/bin/pip" install --no-deps -r "$list" ||
+            fail "could not install $name for the tests" "$(tail -n 3 "$LOG.last")"
+        cp "$list" "venv/clients/$name/installed.txt"
+    done
+}
+
 checks_failed=()
 
 # checked TITLE COMMAND...: runs one check in plain sight and remembers whether it passed.
@@ -413,6 +429,7 @@ main() {
     install_libraries "$extras"
     case $action in
     test)
+        install_test_clients
         venv/bin/whisperlivekit models fetch base
         run_tests
         ;;
