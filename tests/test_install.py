@@ -345,7 +345,7 @@ def test_a_second_service_upgrades_the_first(service_machine: ServiceMachine) ->
     """The unit follows the settings, the user is kept, the service is restarted."""
     machine = service_machine
     machine.serve()
-    assert "TimeoutStopSec=45" in machine.unit.read_text()
+    assert "TimeoutStopSec=65" in machine.unit.read_text()
     (machine.home / ".env").write_text("WLK_GUNICORN_GRACEFUL_TIMEOUT=60\n")
     machine.calls.write_text("")
     assert machine.serve().returncode == 0
