@@ -117,6 +117,15 @@ class Engine:
             self._wake.notify()
         return await future
 
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        """See ``Recognizer``. The newer request keeps the place of the other one in the order of arrival."""
+        with self._wake:
+            for place, (waiting, future) in enumerate(self._waiting):
+                if waiting.request is request:
+                    self._waiting[place] = (Waiting(newer, waiting.arrival), future)
+                    return True
+        return False
+
     def close(self) -> None:
         """Stop the model threads; waiting requests fail."""
         with self._wake:
