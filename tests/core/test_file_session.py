@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.core.streams import KEEPING, WORD, Stream
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, Progress, UtteranceEnded
+from whisperlivekit.core.events import Committed, Done, Event, Gap, Progress, UtteranceEnded
 from whisperlivekit.core.file_session import FileConfig, FileSession
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.paragraph import LONGEST_S, STRETCH_S
@@ -293,21 +293,6 @@ def test_what_the_client_asks_for_goes_first(asked: Start, expected: tuple[str |
     request = session.next_decode()
     assert request is not None
     assert (request.language, request.prompt) == expected
-
-
-def test_a_flush_ends_the_paragraph_and_is_answered_after_it() -> None:
-    """As on a live stream."""
-    stream = talk(4, 4)
-    drive = Drive(stream)
-    drive.feed(5 * SAMPLE_RATE)
-    drive.session.receive_flush()
-    drive.collect()
-    answer = Flushed(5 * SAMPLE_RATE, 5 * SAMPLE_RATE)
-    assert answer not in drive.events
-    drive.answer()
-    assert answer in drive.events
-    drive.run()
-    check(drive)
 
 
 def test_an_empty_file() -> None:

@@ -85,14 +85,14 @@ class SessionRunner:
                         await self._detect()
                     self._advance()
                     await self._wait_for_room()
-            case Configure():
+            case Configure() | Flush():
                 if isinstance(self._session, FileSession):
-                    raise TypeError("found Configure for a file, expected Audio, Flush or Stop")
+                    raise ValueError(f"found {type(command).__name__} for a file, expected Audio or Stop")
                 await self._detect()
-                self._session.receive_configure(command)
-            case Flush():
-                await self._detect()
-                self._session.receive_flush()
+                if isinstance(command, Flush):
+                    self._session.receive_flush()
+                else:
+                    self._session.receive_configure(command)
             case Stop():
                 await self._detect()
                 self._session.receive_stop()
