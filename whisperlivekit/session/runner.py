@@ -87,7 +87,7 @@ class SessionRunner:
                     await self._wait_for_room()
             case Configure() | Flush():
                 if isinstance(self._session, FileSession):
-                    raise ValueError(f"found {type(command).__name__} for a file, expected Audio or Stop")
+                    raise TypeError(f"found {type(command).__name__} for a file, expected Audio or Stop")
                 await self._detect()
                 if isinstance(command, Flush):
                     self._session.receive_flush()
