@@ -346,7 +346,7 @@ class _EventStream(Response):
     "/v1/models",
     dependencies=KEY_SCHEMES,
     openapi_extra=KEY_IS_OPTIONAL,
-    responses=_errors(401, 403),
+    responses=_errors(401, 403, "4XX"),
 )
 async def list_models(service: ServiceDependency) -> ModelList:
     """The models of the server, as OpenAI's endpoint of the same path does: it has one."""
@@ -357,7 +357,10 @@ async def list_models(service: ServiceDependency) -> ModelList:
     "/v1/models/{name:path}",
     dependencies=KEY_SCHEMES,
     openapi_extra=KEY_IS_OPTIONAL,
-    responses={**_errors(401, 403), 404: {"model": ErrorBody, "description": "The server has no model of this name"}},
+    responses={
+        **_errors(401, 403, "4XX"),
+        404: {"model": ErrorBody, "description": "The server has no model of this name"},
+    },
 )
 async def retrieve_model(name: str, service: ServiceDependency) -> ModelBody:
     """The model of this name, as OpenAI's endpoint of the same path does."""
