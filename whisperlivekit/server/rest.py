@@ -217,6 +217,7 @@ _ERRORS: dict[int | str, str] = {
     400: "A form that cannot be read, or a field that is missing or wrong",
     401: "No key, or a wrong one",
     403: "A web page of another site asked",
+    404: "The server has no model of this name",
     408: "The client sends too slowly, or the transcription took longer than WLK_MAX_SESSION_HOURS",
     413: "The body is too big, or the audio is longer than WLK_MAX_SESSION_HOURS",
     415: "A file or a language that the server does not know, or a translation by a model that cannot translate",
@@ -248,7 +249,7 @@ _FILE: dict[str, Any] = {
                 for media_type in ("text/plain", "application/x-subrip", "text/vtt", "text/event-stream")
             },
         },
-        **_errors(*_ERRORS),
+        **_errors(*_ERRORS.keys() - {404}),
     },
 }
 
@@ -357,10 +358,7 @@ async def list_models(service: ServiceDependency) -> ModelList:
     "/v1/models/{name:path}",
     dependencies=KEY_SCHEMES,
     openapi_extra=KEY_IS_OPTIONAL,
-    responses={
-        **_errors(401, 403, "4XX"),
-        404: {"model": ErrorBody, "description": "The server has no model of this name"},
-    },
+    responses=_errors(401, 403, 404, "4XX"),
 )
 async def retrieve_model(name: str, service: ServiceDependency) -> ModelBody:
     """The model of this name, as OpenAI's endpoint of the same path does."""
