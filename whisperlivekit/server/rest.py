@@ -249,7 +249,7 @@ _FILE: dict[str, Any] = {
                 for media_type in ("text/plain", "application/x-subrip", "text/vtt", "text/event-stream")
             },
         },
-        **_errors(*_ERRORS.keys() - {404}),
+        **_errors(*(status for status in _ERRORS if status != 404)),
     },
 }
 
