@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import httpx
 import numpy as np
@@ -53,8 +54,17 @@ def sound() -> bytes:
 SOUND = sound()
 
 
-def forms(seed: int) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
-    """Method, path, headers and body of one request after the other: half of them whole forms, half damaged."""
+class Form(NamedTuple):
+    """A request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    content: bytes
+
+
+def forms(seed: int) -> Iterator[Form]:
+    """One request after the other: half of them whole forms, half damaged."""
     chance = random.Random(seed)
     while True:
         boundary = chance.choice(["x", "boundary", "--", "a b"])
@@ -65,12 +75,11 @@ def forms(seed: int) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
         body += b"--" + boundary.encode() + b"--\r\n"
         if chance.random() < 0.5:
             body = _damaged(chance, body)
-        kind = chance.choice(
-            ["multipart/form-data; boundary=" + boundary] * 8 + ["multipart/form-data", "text/plain", ""]
-        )
+        whole = f"multipart/form-data; boundary={boundary}"
+        kind = chance.choice([*[whole] * 8, "multipart/form-data", "text/plain", ""])
         path = chance.choice([*PATHS[:2] * 5, *PATHS, f"/v1/models/{chance.randbytes(3).hex()}"])
         method = chance.choice(["POST"] * 9 + ["GET"]) if "audio" in path else "GET"
-        yield method, path, {"content-type": kind} if kind else {}, body
+        yield Form(method, path, {"content-type": kind} if kind else {}, body)
 
 
 def _part(chance: random.Random, name: str) -> bytes:
@@ -107,7 +116,7 @@ async def send(count: int, seed: int = 0) -> Counter[int]:
     statuses: Counter[int] = Counter()
     process = psutil.Process()
     before = 0
-    transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         done = 0
         while done < count:
@@ -115,8 +124,8 @@ async def send(count: int, seed: int = 0) -> Counter[int]:
             async with asyncio.timeout(WITHIN_S):
                 answers = await asyncio.gather(
                     *(
-                        client.request(method, path, headers=headers, content=body)
-                        for method, path, headers, body in batch
+                        client.request(form.method, form.path, headers=form.headers, content=form.content)
+                        for form in batch
                     )
                 )
             for one, answer in zip(batch, answers, strict=True):
@@ -133,7 +142,7 @@ async def send(count: int, seed: int = 0) -> Counter[int]:
     return statuses
 
 
-def _check(one: tuple[str, str, dict[str, str], bytes], answer: httpx.Response) -> None:
+def _check(one: Form, answer: httpx.Response) -> None:
     status = answer.status_code
     assert status == 200 or 400 <= status < 500, f"{status} for {one}: {answer.text}"
     assert "Traceback" not in answer.text
