@@ -110,6 +110,7 @@ class _StartMessage(_ClientMessage):
     hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
     commit: Literal["words", "utterance"] = Field(default="words", description='"words" or "utterance"')
     refine: bool = Field(default=False, description="true or false")
+    task: Literal["transcribe", "translate"] = Field(default="transcribe", description='"transcribe" or "translate"')
     resume: _ResumeMessage | None = Field(default=None, description="an object: see Resume in the protocol")
 
 
@@ -191,6 +192,8 @@ class NativeAdapter:
             self._stage = _Stage.STREAMING
             if message.resume and message.resume.live_from is not None and not message.refine:
                 raise BadMessage("start.resume.live_from is given without start.refine, expected both or neither")
+            if message.refine and message.task == "translate":
+                raise BadMessage("start.refine is given with start.task translate, expected one of them")
             resume = message.resume.resume() if message.resume else None
             return [
                 Start(
@@ -200,6 +203,7 @@ class NativeAdapter:
                     resume,
                     commit=message.commit,
                     refine=message.refine,
+                    task=message.task,
                 )
             ]
         if self._stage is _Stage.AWAITING_START:
