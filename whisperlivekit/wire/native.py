@@ -88,7 +88,9 @@ class _ChannelMessage(_ClientMessage):
 
 class _ResumeMessage(_ChannelMessage):
     session: str | None = Field(default=None, max_length=64, description="the id in the stream's first ready")
-    channels: list[_ChannelMessage] | None = Field(default=None, description="a list of what is known of each channel")
+    channels: list[_ChannelMessage] | None = Field(
+        default=None, max_length=CHANNELS[-1], description=f"a list of {CHANNELS[-1]} objects, one for each channel"
+    )
 
     @model_validator(mode="before")
     @classmethod
