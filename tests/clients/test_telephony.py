@@ -1,7 +1,7 @@
 """Calls from jambonz and FreeSWITCH with real speech, through the whole server.
 
 jambonz, mod_audio_fork and mod_audio_stream cannot be installed here: they are modules of a FreeSWITCH that is built
-from source. These tests send what the modules' sources send, in frames of 20 ms, and read the answers as the modules do.
+from source. These tests send what the modules' sources send, in frames of 20 ms, and read the answers as they do.
 """
 
 import asyncio
