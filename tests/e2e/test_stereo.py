@@ -1,11 +1,14 @@
 """A stereo call to the whole server: Gunicorn, models and speech are real."""
 
 import asyncio
+import io
 import json
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 from websockets.asyncio.client import connect
 
@@ -62,3 +65,23 @@ async def test_two_speakers_at_once_keep_their_words_apart(server: Server) -> No
         assert kept == sorted(kept)
     assert events[-1]["audio_s"] == pytest.approx(length_s, abs=0.01)
     assert events[-1]["words"] == sum(len(event["words"]) for event in events if event["type"] == "committed")
+
+
+async def test_a_stereo_recording_is_a_dialogue(server: Server) -> None:
+    """The same call as a file: subtitles with the words of each speaker under his number."""
+    buffer = io.BytesIO()
+    silence = np.zeros(round(BEGINS_S * RATE), np.float32)
+    call = interleaved(FIRST.samples, np.concatenate([silence, SECOND.samples]))
+    soundfile.write(buffer, np.frombuffer(call, "<i2").reshape(-1, 2), RATE, format="FLAC")
+    async with httpx.AsyncClient(timeout=120) as client:
+        answer = await client.post(
+            f"{server.url}/v1/audio/transcriptions",
+            files={"file": ("call.flac", buffer.getvalue())},
+            data={"multichannel": "true", "language": "ru", "response_format": "srt"},
+        )
+    assert answer.status_code == 200
+    cues = [block.split("\n", 2) for block in answer.text.strip().split("\n\n")]
+    assert [number for number, _, _ in cues] == [str(number) for number in range(1, len(cues) + 1)]
+    assert [times for _, times, _ in cues] == sorted(times for _, times, _ in cues)
+    for label, speaker in (("1: ", FIRST), ("2: ", SECOND)):
+        assert_says(" ".join(text.removeprefix(label) for _, _, text in cues if text.startswith(label)), speaker.text)

@@ -1,6 +1,6 @@
-"""Any media file -> float32 16 kHz, mono or one row for each channel, in pieces: hours of audio need no more memory than
-seconds.
+"""Any media file -> float32 16 kHz, mono or one row for each channel.
 
+It comes in pieces, so that hours of audio need no more memory than seconds.
 FFmpeg's libraries decode (through PyAV), soxr resamples as it does for live streams: to 71 dB of the best quality,
 where FFmpeg's own resampler has 41 dB. PyAV is imported on first use: a worker that serves only live streams never
 needs it.
