@@ -134,7 +134,7 @@ def test_a_stereo_file_is_mixed_unless_a_dialogue_is_asked_for(server: Server) -
     assert not post(server, stereo_wav(), response_format="text").text.startswith("1: ")
     refused = post(server, multichannel="true")
     assert refused.status_code == 415
-    assert refused.json()["error"]["message"] == "the file has 1 channels, expected 2, one for each speaker"
+    assert refused.json()["error"]["message"] == "the file has 1 channel, expected 2, one for each speaker"
 
 
 def test_a_stereo_file_takes_two_places() -> None:

@@ -129,7 +129,8 @@ def _rows(samples: NDArray[Any], channels: int) -> NDArray[np.float32]:
     if channels == 1:
         return np.asarray(finite.mean(axis=1, dtype=np.float32, keepdims=True).T, dtype=np.float32)
     if samples.shape[1] != channels:
-        raise BadAudio(f"the file has {samples.shape[1]} channels, expected {channels}, one for each speaker")
+        found = f"{samples.shape[1]} channel{'s' if samples.shape[1] > 1 else ''}"
+        raise BadAudio(f"the file has {found}, expected {channels}, one for each speaker")
     return np.asarray(finite.T, dtype=np.float32)
 
 
