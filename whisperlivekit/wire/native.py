@@ -255,8 +255,10 @@ class NativeAdapter:
 
     def send(self, event: Event) -> list[Message]:
         """The message for an event; always exactly one."""
-        channel = {"channel": event.channel} if isinstance(event, OfChannel) and event.channel is not None else {}
-        return [self._encode(**_fields(event), **channel)]
+        fields = _fields(event)
+        if isinstance(event, OfChannel) and event.channel is not None:
+            fields["channel"] = event.channel
+        return [self._encode(**fields)]
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
         """The ``error`` message that ends a connection; ``session`` is the id to quote in a report."""
