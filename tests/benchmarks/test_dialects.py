@@ -16,6 +16,7 @@ from benchmarks.client import Native, Sound, StreamFailed, WhisperLiveKit, play
 from benchmarks.dialects import protocol, protocol_names
 from benchmarks.dialects.realtime import Realtime
 from benchmarks.scoring import TimedWord
+from tests.conftest import ROOT
 from tests.server.scripted import Server, scripted_server
 
 RATE = 16_000
@@ -32,7 +33,7 @@ def server() -> Iterator[Server]:
 
 def test_every_protocol_makes_a_dialect() -> None:
     """The native one, WhisperLiveKit's, and each module of ``benchmarks/dialects``."""
-    modules = {path.stem for path in Path("benchmarks/dialects").glob("[a-z]*.py")}
+    modules = {path.stem for path in (ROOT / "benchmarks" / "dialects").glob("[a-z]*.py")}
     assert {"native", "whisperlivekit", *modules} == set(protocol_names())
     for name in protocol_names():
         spoken = protocol(name)

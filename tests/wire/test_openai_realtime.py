@@ -233,7 +233,7 @@ def test_the_language(asked: dict[str, Any], found: str | None) -> None:
     assert start.language == found
 
 
-@pytest.mark.parametrize(("asked", "used"), [(0, 200), (199.6, 200), (500, 500), (1e9, 6_000), (None, 500)])
+@pytest.mark.parametrize(("asked", "used"), [(0, 100), (199.6, 200), (500, 500), (1e9, 5_000), (None, 500)])
 def test_the_silence_is_bounded(asked: float | None, used: int) -> None:
     """What is used is told."""
     found = configured(adapter(), turn_detection={"type": "server_vad", "silence_duration_ms": asked})
