@@ -16,7 +16,7 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 """The value of ``include`` that asks for the words' probabilities."""
 
 SILENCE_MS = (100, 5_000)
-"""Shortest and longest silence that may end an utterance: the bounds of the server's setting. Others are moved inside."""
+"""Shortest and longest silence that may end an utterance: the bounds of the server's setting. Another one is moved."""
 
 MAX_PROMPT = 1_000
 """Characters of a prompt that are used, from its end: as many as the native protocol allows. A model reads fewer."""

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""openai's Realtime client: streams raw audio of 24 kHz in real time, and prints what came back.
+"""openai's Realtime client: streams raw audio of 24 kHz at twice the speed of speech, and prints what came back.
 
-    python realtime_openai.py http://HOST:PORT/v1 AUDIO.s16le server_vad|client [KEY]
+    python realtime_openai.py http://HOST:PORT/v1 AUDIO.s16le server_vad|client
 
 With "client", the client commits once, at the end.
 """
@@ -29,6 +29,8 @@ class Session:
         self.turns = turns
         self.open = set()
         """The items that are not complete."""
+        self.complete = asyncio.Event()
+        """None of them is left."""
         self.found = {"kinds": [], "deltas": {}, "transcripts": []}
 
     async def send(self) -> None:
@@ -36,29 +38,31 @@ class Session:
         chunks = [self.audio[at : at + CHUNK] for at in range(0, len(self.audio), CHUNK)]
         for chunk in chunks + [bytes(CHUNK)] * (15 if self.turns == "server_vad" else 0):
             await self.connection.input_audio_buffer.append(audio=base64.b64encode(chunk).decode())
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
         if self.turns == "client":
             await self.connection.input_audio_buffer.commit()
-        while self.open or not self.found["transcripts"]:
-            await asyncio.sleep(0.05)
+        await self.complete.wait()
         await self.connection.close()
 
     def receive(self, event) -> None:
         self.found["kinds"].append(event.type)
         if event.type in {f"{BUFFER}.speech_started", f"{BUFFER}.committed"}:
             self.open.add(event.item_id)
+            self.complete.clear()
         elif event.type == f"{TRANSCRIPTION}.delta":
             self.found["deltas"][event.item_id] = self.found["deltas"].get(event.item_id, "") + event.delta
         elif event.type == f"{TRANSCRIPTION}.completed":
             self.open.discard(event.item_id)
+            if not self.open:
+                self.complete.set()
             self.found["transcripts"].append(event.transcript)
             self.found["usage"] = event.usage.model_dump()
         elif event.type == "error":
             raise RuntimeError(event.error.message)
 
 
-async def main(url: str, audio: bytes, turns: str, key: str) -> None:
-    client = AsyncOpenAI(base_url=url, api_key=key)
+async def main(url: str, audio: bytes, turns: str) -> None:
+    client = AsyncOpenAI(base_url=url, api_key="none")
     async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
         session = Session(connection, audio, turns)
         session.receive(await connection.recv())
@@ -86,5 +90,5 @@ async def main(url: str, audio: bytes, turns: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    address, path, mode, *keys = sys.argv[1:]
-    asyncio.run(main(address, Path(path).read_bytes(), mode, keys[0] if keys else "none"))
+    address, path, mode = sys.argv[1:]
+    asyncio.run(main(address, Path(path).read_bytes(), mode))
