@@ -11,21 +11,23 @@ import os
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.wire import conversations, realtime_conversations
+from tests.wire import conversations, realtime_conversations, telephony_conversations
 from whisperlivekit.core.commands import Audio, Command, Configure, Flush, Start, Stop
-from whisperlivekit.core.events import Done, Draining, Event, Ready
+from whisperlivekit.core.events import Done, Draining, Event, OfChannel, Ready
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import WINDOW
 from whisperlivekit.errors import ClientError, DecodeFailed, ShuttingDown
 from whisperlivekit.wire.adapter import Adapter, Message, Reply
+from whisperlivekit.wire.audio_fork import AudioForkAdapter
+from whisperlivekit.wire.jambonz import JambonzAdapter
 from whisperlivekit.wire.native import NativeAdapter
 from whisperlivekit.wire.openai_realtime import OpenAIRealtimeAdapter
 
@@ -59,6 +61,11 @@ def _client_messages(found: dict[str, list[Any]]) -> list[Message]:
 
 ADAPTERS: dict[str, Fuzzed] = {
     "native": Fuzzed(lambda _: NativeAdapter(), _client_messages(conversations.CONVERSATIONS)),
+    "jambonz": Fuzzed(lambda _: JambonzAdapter(), telephony_conversations.client_messages("jambonz")),
+    "audio_fork": Fuzzed(
+        lambda rng: AudioForkAdapter({"channels": rng.choice("12"), "interim": rng.choice(["true", "false"])}),
+        telephony_conversations.client_messages("audio_fork"),
+    ),
     "openai_realtime": Fuzzed(
         lambda _: OpenAIRealtimeAdapter(model="base", silence_s=0.5, expires_at=0),
         _client_messages(realtime_conversations.CONVERSATIONS),
@@ -132,8 +139,9 @@ class Connection:
     def __init__(self, adapter: Adapter, rng: random.Random) -> None:
         self._adapter = adapter
         self._rng = rng
-        self._session: Session | None = None
-        self._judged = 0
+        self._sessions: list[Session] = []
+        """One for each channel."""
+        self._judged: list[int] = []
         self._probability = 0.0
         self._stopped = False
         self.over = False
@@ -146,8 +154,9 @@ class Connection:
     def drain(self) -> None:
         """End as a worker that shuts down does."""
         self._tell(Draining())
-        if self._session is not None and not self._stopped:
-            self._session.receive_stop()
+        if self._sessions and not self._stopped:
+            for session in self._sessions:
+                session.receive_stop()
             self._advance(done=False)
         _check_messages(self._adapter.fail(ShuttingDown("this worker is shutting down"), SESSION))
 
@@ -160,55 +169,63 @@ class Connection:
 
     def _take(self, command: Command) -> None:
         if isinstance(command, Start):
-            assert self._session is None or (self._stopped and self._adapter.continues), "a second stream at once"
-            self._session = Session(SessionConfig(), command)
+            assert not self._sessions or (self._stopped and self._adapter.continues), "a second stream at once"
+            self._sessions = [Session(SessionConfig(), start) for start in command.of_each_channel()]
             self._stopped = False
-            self._judged = self._session.received
-            self._tell(Ready(SESSION, "base", command.language, self._judged))
+            self._judged = [session.received for session in self._sessions]
+            self._tell(Ready(SESSION, "base", command.language, min(self._judged)))
             return
-        session = self._session
-        assert session is not None, f"{command} before Start"
+        assert self._sessions, f"{command} before Start"
         assert not self._stopped, f"{command} after Stop"
-        match command:
-            case Audio(samples):
-                assert samples.dtype == np.float32
-                assert samples.ndim == 1
-                assert len(samples) == 0 or float(np.abs(samples).max()) <= 1.0, "not a number, or too loud"
-                self._hear(session, samples)
-            case Configure():
-                session.receive_configure(command)
-            case Flush():
-                session.receive_flush()
-            case Stop():
-                self._stopped = True
-                session.receive_stop()
-            case _:
-                pytest.fail(f"{command!r} is no command")
+        if isinstance(command, Audio):
+            samples = command.samples
+            assert samples.dtype == np.float32
+            assert samples.shape == (*self._shape(), command.length)
+            assert samples.size == 0 or float(np.abs(samples).max()) <= 1.0, "not a number, or too loud"
+        for channel, session in enumerate(self._sessions):
+            match command:
+                case Audio(samples):
+                    self._hear(channel, samples if samples.ndim == 1 else samples[channel])
+                case Configure():
+                    session.receive_configure(command)
+                case Flush():
+                    session.receive_flush()
+                case Stop():
+                    self._stopped = True
+                    session.receive_stop()
+                case _:
+                    pytest.fail(f"{command!r} is no command")
         self._advance()
 
-    def _hear(self, session: Session, samples: Any) -> None:
+    def _shape(self) -> tuple[int, ...]:
+        return (len(self._sessions),) if len(self._sessions) > 1 else ()
+
+    def _hear(self, channel: int, samples: Any) -> None:
         """Speech and silence in turns, whatever the audio."""
+        session = self._sessions[channel]
         session.receive_audio(samples)
-        windows = (session.received - self._judged) // WINDOW
-        self._judged += windows * WINDOW
+        windows = (session.received - self._judged[channel]) // WINDOW
+        self._judged[channel] += windows * WINDOW
         if windows:
             self._probability = self._rng.choice([0.0, 1.0, self._probability])
             session.receive_speech(np.full(windows, self._probability, np.float32))
 
     def _advance(self, *, done: bool = True) -> None:
-        session = self._session
-        assert session is not None
-        while True:
-            for event in session.events():
-                if done or not isinstance(event, Done):
-                    self._tell(event)
-            request = session.next_decode()
-            if request is None:
-                break
-            if self._rng.random() < 0.1:
-                session.receive_failure(request.id)
-            else:
-                session.receive_hypothesis(self._decode(request))
+        several = len(self._sessions) > 1
+        for channel, session in enumerate(self._sessions):
+            while True:
+                for event in session.events():
+                    if isinstance(event, OfChannel):
+                        self._tell(replace(event, channel=channel if several else None))
+                request = session.next_decode()
+                if request is None:
+                    break
+                if self._rng.random() < 0.1:
+                    session.receive_failure(request.id)
+                else:
+                    session.receive_hypothesis(self._decode(request))
+        if done and self._stopped:
+            self._tell(Done(1, 1, 1, 1, 1))
         self.over = self._stopped and not self._adapter.continues
 
     def _decode(self, request: DecodeRequest) -> Hypothesis:
