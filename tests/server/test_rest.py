@@ -124,7 +124,7 @@ def stereo_wav() -> bytes:
 def test_a_stereo_file_is_a_dialogue(server: Server) -> None:
     """In every format, with the words of each channel under its speaker, in the order of time."""
 
-    def said(**fields: str | list[str]) -> httpx.Response:
+    def said(**fields: Any) -> httpx.Response:
         return post(server, stereo_wav(), multichannel="true", **fields)
 
     lines = said(response_format="text").text.splitlines()
