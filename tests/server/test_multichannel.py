@@ -1,5 +1,6 @@
 """Stereo streams on a real socket, with a scripted engine."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection
 
 from tests.server.scripted import LOUD, QUIET, Server, scripted_server, told
+from tests.server.test_socket import told_or_cut
 
 START = {"type": "start", "channels": 2, "multichannel": True}
 STOP = '{"type":"stop"}'
@@ -122,3 +124,19 @@ def test_a_stereo_stream_resumes_each_channel(server: Server) -> None:
     assert texts(rest, 0) == ""
     assert texts(events, 1) + texts(rest, 1)
     assert rest[-1]["audio_s"] == round((32_000 - kept[1]) / 16_000, 3)
+
+
+def test_a_draining_worker_ends_a_stereo_stream_with_the_words_so_far() -> None:
+    """Those of both channels; the client resumes each where its words end."""
+    with scripted_server() as server, server.connect() as socket:
+        socket.send(json.dumps(START))
+        socket.send(stereo(LOUD, LOUD))
+        events = [json.loads(socket.recv(timeout=5)) for _ in range(4)]
+        loop = next(iter(server.uvicorn.servers)).get_loop()
+        drained = asyncio.run_coroutine_threadsafe(server.service.drain(5.0), loop)
+        events += told_or_cut(socket)
+        drained.result(5)
+    assert socket.close_code == 1012
+    assert "draining" in [event["type"] for event in events]
+    assert (events[-1]["type"], events[-1]["code"]) == ("error", "shutting_down")
+    assert {event["channel"] for event in events if event["type"] == "speech_started"} == {0, 1}

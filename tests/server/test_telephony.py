@@ -3,8 +3,10 @@
 The handshakes have the headers that libwebsockets and IXWebSocket send.
 """
 
+import asyncio
 import json
 import socket as sockets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from tests.server.scripted import LOUD, QUIET, Server, scripted_server
 from tests.server.test_multichannel import stereo
+from tests.server.test_socket import told_or_cut
 
 JAMBONZ_START = (
     '{"type":"start","language":"ru-RU","format":"raw","encoding":"LINEAR16","interimResults":true,'
@@ -137,3 +140,44 @@ def test_both_protocols_are_counted(server: Server) -> None:
         received(socket)
     metrics = httpx.get(f"{server.url}/metrics").text
     assert 'sessions_opened_total{protocol="audio_fork"}' in metrics
+
+
+def said(messages: list[dict[str, Any]]) -> str:
+    """The final texts of jambonz, or of an audio fork."""
+    results = [message.get("data", message) for message in messages if message["type"] == "transcription"]
+    return " ".join(
+        result["text"] if "text" in result else result["alternatives"][0]["transcript"]
+        for result in results
+        if result["is_final"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "speech", "silence"),
+    [
+        ("/jambonz", JAMBONZ_START, LOUD, QUIET),
+        ("/audio_fork?sample_rate=16000", "{}", LOUD, QUIET),
+        ("/audio_fork?sample_rate=16000&channels=2", "{}", stereo(QUIET, LOUD), stereo(QUIET, QUIET)),
+    ],
+)
+def test_a_call_ends_at_a_pause_when_the_worker_shuts_down(
+    path: str, first: str, speech: bytes, silence: bytes
+) -> None:
+    """Whoever speaks can finish, on either channel: the whole text comes, then an error, and 1012 closes."""
+    with scripted_server() as server, call(server, path) as socket:
+        socket.send(first)
+        socket.send(speech)
+        server.wait_until("the call is live", lambda: server.service.streams == 1)
+        time.sleep(0.3)
+        loop = next(iter(server.uvicorn.servers)).get_loop()
+        drained = asyncio.run_coroutine_threadsafe(server.service.drain(10.0), loop)
+        time.sleep(0.3)
+        socket.send(speech)
+        time.sleep(0.3)
+        socket.send(silence)
+        messages = told_or_cut(socket)
+        drained.result(5)
+    assert socket.close_code == 1012
+    assert said(messages).startswith("раз два три четыре пять")
+    assert messages[-1]["type"] == "error"
+    assert messages[-1].get("data", messages[-1])["code"] == "shutting_down"
