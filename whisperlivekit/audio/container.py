@@ -1,5 +1,6 @@
-"""Any media file -> float32 mono 16 kHz, in pieces, so that hours of audio need no more memory than seconds.
+"""Any media file -> float32 16 kHz, mono or one row for each channel.
 
+It comes in pieces, so that hours of audio need no more memory than seconds.
 FFmpeg's libraries decode (through PyAV), soxr resamples as it does for live streams: to 71 dB of the best quality,
 where FFmpeg's own resampler has 41 dB. PyAV is imported on first use: a worker that serves only live streams never
 needs it.
@@ -36,18 +37,20 @@ _BROKEN = (ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 damaged files of 22 formats none did, but an exception that escapes would count as a fault of the server."""
 
 
-def decode(source: Path | bytes | BinaryIO) -> Generator[NDArray[np.float32], None, None]:
-    """The audio of a media file: pieces of float32[n], mono 16 kHz, in [-1, 1]; the first audio track of several.
+def decode(source: Path | bytes | BinaryIO, channels: int = 1) -> Generator[NDArray[np.float32], None, None]:
+    """The audio of a media file: pieces of float32[n], 16 kHz, in [-1, 1]; the first audio track of several.
+
+    channels: 1: the file's channels are mixed. More: it must have so many, and pieces are float32[channels, n].
 
     Packets that cannot be decoded are left out, as players do. A file that is cut off gives what is there.
 
     Raises:
-        BadAudio: the file is not a media file, is damaged from its beginning, or has no audio.
+        BadAudio: the file is not a media file, is damaged from its beginning, has no audio, or not so many channels.
         OSError: ``source`` is a path that cannot be opened.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
-            yield from decode(file)
+            yield from decode(file, channels)
         return
     stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
     if not stream.seek(0, io.SEEK_END):
@@ -58,8 +61,8 @@ def decode(source: Path | bytes | BinaryIO) -> Generator[NDArray[np.float32], No
     audible = False
     try:
         with _open(stream) as container:
-            for piece in _resampled(_frames(container)):
-                if len(piece):
+            for piece in _resampled(_frames(container), channels):
+                if piece.size:
                     audible = True
                     yield piece
     except (av.FFmpegError, *_BROKEN) as error:
@@ -100,8 +103,8 @@ def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
             continue
 
 
-def _resampled(frames: Iterator["AudioFrame"]) -> Iterator[NDArray[np.float32]]:
-    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz."""
+def _resampled(frames: Iterator["AudioFrame"], channels: int) -> Iterator[NDArray[np.float32]]:
+    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz; float32[channels, n] if more than 1."""
     from av import AudioResampler
 
     # Some broadcasts change these on the way.
@@ -109,18 +112,30 @@ def _resampled(frames: Iterator["AudioFrame"]) -> Iterator[NDArray[np.float32]]:
         _check_rate(rate)
         # It joins small frames too: a frame may hold a single sample. The samples are interleaved ("flt"), because PyAV
         # reads outside its memory when it gives a frame of 8 or more separate channels to numpy.
-        to_floats, resampler = AudioResampler(format="flt", frame_size=int(rate * PIECE_S)), Resampler(rate)
+        to_floats = AudioResampler(format="flt", frame_size=int(rate * PIECE_S))
+        resamplers = [Resampler(rate) for _ in range(channels)]
         for frame in chain(alike, (None,)):
             for floats in to_floats.resample(frame):
-                samples = floats.to_ndarray().reshape(-1, floats.layout.nb_channels)
-                yield resampler.feed(_mono(samples))
-        yield resampler.flush()
+                rows = _rows(floats.to_ndarray().reshape(-1, floats.layout.nb_channels), channels)
+                yield _joined([resampler.feed(row) for resampler, row in zip(resamplers, rows, strict=True)])
+        yield _joined([resampler.flush() for resampler in resamplers])
 
 
-def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """float32[n, channels] -> float32[n], in [-1, 1]. A broken file of floats may hold NaN and infinity."""
+def _rows(samples: NDArray[Any], channels: int) -> NDArray[np.float32]:
+    """float32[n, the file's channels] -> float32[channels, n], in [-1, 1]. A broken file of floats may hold NaN and
+    infinity.
+    """
     finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
-    return np.asarray(finite.mean(axis=1, dtype=np.float32), dtype=np.float32)
+    if channels == 1:
+        return np.asarray(finite.mean(axis=1, dtype=np.float32, keepdims=True).T, dtype=np.float32)
+    if samples.shape[1] != channels:
+        found = f"{samples.shape[1]} channel{'s' if samples.shape[1] > 1 else ''}"
+        raise BadAudio(f"the file has {found}, expected {channels}, one for each speaker")
+    return np.asarray(finite.T, dtype=np.float32)
+
+
+def _joined(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return rows[0] if len(rows) == 1 else np.stack(rows)
 
 
 def _check_rate(rate: int) -> None:

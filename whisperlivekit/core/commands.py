@@ -1,6 +1,6 @@
 """What a client asks of a session. Wire adapters make commands from a client's messages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,9 @@ class Resume:
     """The last ``live_from`` that the client received: the audio before it is only refined. None: ``position``."""
     unrefined: tuple[Word, ...] = ()
     """The committed words before ``words`` that were not refined."""
+    channels: tuple["Resume", ...] = ()
+    """What the client knows of each channel, in a multichannel stream only. Their positions may be later than
+    ``position``, which is where the audio of all channels begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ class Start:
     """Silence that ends an utterance. None: the server's setting."""
     realtime: bool = True
     """False: a file. Its decodes wait until no real-time stream needs the model."""
+    channels: int = 1
+    """More than 1: a multichannel stream. Each channel of its audio is transcribed by itself, and its events say of
+    which channel they are (``OfChannel``)."""
     task: Task = "transcribe"
 
     def __post_init__(self) -> None:
@@ -62,6 +68,11 @@ class Start:
         """
         return self.commit == "utterance" or self.translates
 
+    def of_each_channel(self) -> list["Start"]:
+        """The start of each channel's own session."""
+        known = self.resume.channels if self.resume and self.resume.channels else (self.resume,) * self.channels
+        return [replace(self, channels=1, resume=resume) for resume in known]
+
     def decode_language(self, default: str | None) -> str | None:
         """The language to decode in; None: detect it. ``default``: the server's, None to detect it."""
         return _decode_language(self.language, default)
@@ -72,7 +83,12 @@ class Audio:
     """The next samples of the stream."""
 
     samples: NDArray[np.float32]
-    """float32[n], mono 16 kHz, in [-1, 1]."""
+    """float32[n], mono 16 kHz, in [-1, 1]. In a multichannel stream float32[channels, n]."""
+
+    @property
+    def length(self) -> int:
+        """Samples of each channel."""
+        return int(self.samples.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard, own_names
 from whisperlivekit.server.upload import Uploads
 from whisperlivekit.session.admission import Admission, Ticket
+from whisperlivekit.session.multichannel import MultichannelRunner, Runner
 from whisperlivekit.session.pace import TimedRecognizer
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.settings.configs import file_config, session_config
@@ -192,8 +193,8 @@ class Service:
 
     # ---- streams
 
-    def admit(self, address: str, *, realtime: bool = True) -> Ticket:
-        """Admit one stream, or a file, which is not real-time.
+    def admit(self, address: str, *, realtime: bool = True, places: int = 1) -> Ticket:
+        """Admit one stream, or a file, which is not real-time. ``places``: one for each channel.
 
         Raises:
             NoCapacity: the worker is full.
@@ -203,11 +204,11 @@ class Service:
         unavailable = self.unavailable()
         if unavailable is not None:
             raise unavailable
-        ticket = self.admission.admit(address, realtime=realtime)
+        ticket = self.admission.admit(address, realtime=realtime, places=places)
         self.served += 1
         return ticket
 
-    def start_session(self, start: Start) -> SessionRunner:
+    def start_session(self, start: Start) -> Runner:
         """A new session on this worker's engine: of a stream, or of a file, which is not real-time.
 
         Raises:
@@ -215,10 +216,15 @@ class Service:
         """
         if self._engine is None:
             raise ModelUnavailable("the model is not loaded")
-        check_task(start.task, self.settings.model, translates=self._engine.translates)
-        timed = TimedRecognizer(self._engine, self.admission.pace)
-        session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
-        return SessionRunner(timed, self._engine.detector(), session)
+        engine = self._engine
+        check_task(start.task, self.settings.model, translates=engine.translates)
+        timed = TimedRecognizer(engine, self.admission.pace)
+
+        def run(start: Start, moved: asyncio.Event | None = None) -> SessionRunner:
+            session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
+            return SessionRunner(timed, engine.detector(), session, moved)
+
+        return run(start) if start.channels == 1 else MultichannelRunner(start, run)
 
     @contextmanager
     def track(self, stream: Drained) -> Iterator[None]:
