@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -33,7 +34,7 @@ class Caller(threading.Thread):
     def __init__(self, url: str, *, aeap: bool) -> None:
         super().__init__()
         self._aeap = aeap
-        self._url = url + ("/aeap" if aeap else "/vosk")
+        self._url = url
         self.texts: list[str] = []
         self.speaking = threading.Event()
         """A second of the phrase was said."""
@@ -46,34 +47,34 @@ class Caller(threading.Thread):
         samples = soxr.resample(PHRASE.samples, 16_000, RATE)
         audio = np.pad(samples, (0, 60 * RATE))
         names = [Subprotocol("speech_to_text")] if self._aeap else None
-        with connect(self._url, compression=None, subprotocols=names) as socket:
+        with connect(self._url, compression=None, subprotocols=names) as client:
             if self._aeap:
-                socket.send('{"request":"setup","id":"1","version":"0.1.0","codecs":[{"name":"ulaw"}]}')
+                client.send('{"request":"setup","id":"1","version":"0.1.0","codecs":[{"name":"ulaw"}]}')
             began_s = time.monotonic()
             try:
                 for begin in range(0, len(audio), FRAME):
                     time.sleep(max(0.0, began_s + begin / RATE - time.monotonic()))
                     frame = audio[begin : begin + FRAME]
                     pcm = (frame * 32_767).clip(-32_768, 32_767).astype("<i2")
-                    socket.send(mulaw_encode(frame).tobytes() if self._aeap else pcm.tobytes())
+                    client.send(mulaw_encode(frame).tobytes() if self._aeap else pcm.tobytes())
                     if begin >= RATE:
                         self.speaking.set()
                     if begin >= len(samples) and not self.said_s:
                         self.said_s = time.monotonic()
-                    self._read(socket, 0)
+                    self._read(client, 0)
             except ConnectionClosed:
                 pass
             try:
                 while True:
-                    self._read(socket, 5)
+                    self._read(client, 5)
             except ConnectionClosed:
                 self.closed_s = time.monotonic()
-                self.close_code = socket.close_code
+                self.close_code = client.close_code
 
-    def _read(self, socket: Any, timeout_s: float) -> None:
+    def _read(self, client: Any, timeout_s: float) -> None:
         try:
             while True:
-                found = json.loads(socket.recv(timeout=timeout_s))
+                found = json.loads(client.recv(timeout=timeout_s))
                 if self._aeap:
                     self.texts += [result["text"] for result in found.get("params", {}).get("results", [])]
                 elif found.get("text"):
@@ -95,9 +96,13 @@ def test_no_word_is_lost(base_model: Path, stop: signal.Signals) -> None:
     """In the middle of a phrase: the callers say it to its end and get its text, and only then is the connection
     closed, with 1012.
     """
-    with running_server(1, WLK_MAX_SESSIONS="8") as server:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        vosk_port = free.getsockname()[1]
+    with running_server(1, WLK_MAX_SESSIONS="8", WLK_VOSK_PORT=str(vosk_port)) as server:
         [worker] = server.workers()
-        callers = [Caller(server.ws_url.removesuffix("/ws"), aeap=aeap) for aeap in (False, True)]
+        aeap = server.ws_url.removesuffix("/ws") + "/aeap"
+        callers = [Caller(f"ws://127.0.0.1:{vosk_port}", aeap=False), Caller(aeap, aeap=True)]
         for caller in callers:
             caller.start()
         for caller in callers:
