@@ -80,7 +80,7 @@ def test_vosk_transcriber(server: Server, run_client: RunClient, tmp_path: Path)
 @pytest.mark.anyio
 async def test_text_is_as_good_as_the_native_protocols(server: Server) -> None:
     """A telephone recording at its own rate: as many wrong words, within one or two."""
-    sound, words = read_speech(DATA / "telephone_8k.wav")
+    sound, words = read_speech(DATA / "telephone_8k.wav", 60)
     reference = [word.text for word in words]
     native = await play(server.ws_url, Native(sound.rate, language="ru", commit="utterance"), sound, pace=SPEED)
     vosk = await play(address(server), dialect(sound.rate), sound, pace=SPEED, chunk_s=0.2)

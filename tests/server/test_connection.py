@@ -48,12 +48,12 @@ class SpokenAdapter:
         return bool(self.held)
 
     def open(self, session: str) -> list[Command | Reply]:
-        return [Reply(f"hello {session}"), *([commands.Start()] if self.begins else [])]
+        return [Reply(f"hello {session}"), *([commands.Start(commit="utterance")] if self.begins else [])]
 
     def receive(self, message: Message) -> list[Command | Reply]:
         if isinstance(message, bytes):
             held, self.held = self.held, []
-            audio = commands.Audio(np.frombuffer(message, "<i2").astype(np.float32) / 32_768)
+            audio = commands.Audio(np.frombuffer(message, "<i2").astype(np.float32) / np.float32(32_768))
             return [*map(Reply, held), audio]
         return [self._item(word) for word in message.split()]
 
@@ -90,12 +90,12 @@ class SpokenAdapter:
 
 
 def _shown(event: Event) -> str:
-    text = event.text if isinstance(event, Committed) else getattr(event, "received", "")
+    text = event.text.strip() if isinstance(event, Committed) else getattr(event, "received", "")
     return f"{type(event).__name__} {text}".strip()
 
 
 @contextmanager
-def serving(engine: ScriptedEngine | None = None, **of_the_adapter: bool) -> Iterator[Server]:
+def serving(engine: ScriptedEngine | None = None, **of_the_adapter: Any) -> Iterator[Server]:
     """The application with the tests' protocol at /spoken."""
     with scripted_server(engine) as server:
 
@@ -109,7 +109,7 @@ def serving(engine: ScriptedEngine | None = None, **of_the_adapter: bool) -> Ite
 
 def open_socket(server: Server, **options: Any) -> ClientConnection:
     """A connection after the server's first message."""
-    socket = connect(f"ws://127.0.0.1:{server.port}/spoken", compression=None, **options)
+    socket: ClientConnection = connect(f"ws://127.0.0.1:{server.port}/spoken", compression=None, **options)
     assert str(socket.recv(timeout=5)).startswith("hello ")
     return socket
 
@@ -145,7 +145,7 @@ def test_an_adapter_speaks_first() -> None:
     with serving(begins=True) as server, open_socket(server) as socket:
         assert receive_to(socket, "Ready") == ["Ready"]
         socket.send(LOUD + QUIET)
-        assert "Committed раз два" in receive_to(socket, "UtteranceEnded")
+        assert "Committed раз два три" in receive_to(socket, "UtteranceEnded")
         socket.send("stop")
         events, code = rest(socket)
     assert events == ["Done 32000"]
@@ -320,7 +320,7 @@ def test_text_that_waits_for_a_message_is_told_first() -> None:
         assert receive_to(socket, "Draining") == ["Draining"]
         time.sleep(0.3)
         socket.send(QUIET[:640])
-        assert rest(socket) == (["Committed раз два", "error shutting_down"], 1012)
+        assert rest(socket) == (["Committed раз два три", "error shutting_down"], 1012)
         drained.result(5)
 
 
@@ -341,9 +341,9 @@ def test_a_stream_without_a_pause_ends_at_the_limit(monkeypatch: pytest.MonkeyPa
         receive_to(silent, "UtteranceEnded")
         began_s = time.monotonic()
         drained = drain(server, 2.0)
-        for socket in (speaking, silent):
+        for socket, text in ((speaking, "раз два"), (silent, "раз два три")):
             events, code = rest(socket)
-            assert events[-2:] == ["Committed раз два", "error shutting_down"]
+            assert events[-2:] == [f"Committed {text}", "error shutting_down"]
             assert code == 1012
         assert 0.9 < time.monotonic() - began_s < 2.0
         drained.result(5)

@@ -31,7 +31,7 @@ Turn = str | bytes | Event | WhisperLiveKitError
 
 READY = events.Ready(SESSION, "base", "ru")
 WORDS = (Word(" Соедините", 4_800, 12_800, 0.91), Word(" с", 12_800, 14_400, 0.99), Word(" 25.", 14_400, 24_000, 0.84))
-UTTERANCE = [
+UTTERANCE: list[Event] = [
     events.SpeechStarted(3_200),
     events.Partial(" Соедините с", 4_800, 14_400),
     events.SpeechStopped(24_000),
