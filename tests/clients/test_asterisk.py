@@ -137,8 +137,8 @@ def pbx(folder: Path, server: Server) -> Iterator[Pbx]:
 
 
 def test_callers_are_understood(server: Server, tmp_path: Path) -> None:
-    """Two turns of a call in each codec: SpeechBackground ends with the caller's text, in the form that scripts compare,
-    and a score. A setting can be made and asked for.
+    """Two turns of a call in each codec: SpeechBackground ends with the caller's text, in the form that scripts
+    compare, and a score. A setting can be made and asked for.
     """
     with pbx(tmp_path, server) as asterisk:
         for codec in CODECS:

@@ -1,7 +1,7 @@
 """Programs that speak to Vosk's server work with this one: real speech, the real server.
 
-vosk-transcriber is run as it is. FreeSWITCH's mod_vosk, Jigasi and BigBlueButton cannot be installed here: what their
-sources do with the socket is done again below.
+The package vosk has a program for files. FreeSWITCH's mod_vosk, Jigasi and BigBlueButton cannot be installed here: what
+their sources do with the socket is done again below.
 """
 
 import json
@@ -60,7 +60,7 @@ def frames(audio: bytes, size: int, rate: int) -> Iterator[bytes]:
 
 
 def test_vosk_transcriber(server: Server, run_client: RunClient, tmp_path: Path) -> None:
-    """Vosk's own program transcribes a file: its text, and subtitles with the times of the words."""
+    """Vosk's own code transcribes a file: its text, and subtitles with the times of the words."""
     recording = tmp_path / "phrase.wav"
     soundfile.write(recording, PHRASE.samples, 16_000, subtype="PCM_16")
     found = run_client("vosk", "vosk_transcriber", address(server, "/?language=ru"), str(recording))
