@@ -106,8 +106,7 @@ def test_no_word_is_lost(base_model: Path, stop: signal.Signals) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         vosk_port = free.getsockname()[1]
-    settings = {"WLK_VOSK_PORT": str(vosk_port), "WLK_GUNICORN_GRACEFUL_TIMEOUT": "50", "WLK_MAX_SESSIONS": "8"}
-    with running_server(1, **settings) as server:
+    with running_server(1, WLK_VOSK_PORT=str(vosk_port), WLK_GUNICORN_GRACEFUL_TIMEOUT="50") as server:
         [worker] = server.workers()
         aeap = server.ws_url.removesuffix("/ws") + "/aeap"
         callers = [Caller(f"ws://127.0.0.1:{vosk_port}", aeap=False), Caller(aeap, aeap=True)]
