@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
@@ -24,7 +25,7 @@ from tests.server.scripted import LOUD, QUIET, Server, limits, scripted_server
 from whisperlivekit.core import commands
 from whisperlivekit.core.commands import Command
 from whisperlivekit.core.events import Committed, Event, Partial, Progress
-from whisperlivekit.engine.scripted import ScriptedEngine
+from whisperlivekit.engine.scripted import LoudnessDetector, ScriptedEngine
 from whisperlivekit.errors import BadMessage, WhisperLiveKitError
 from whisperlivekit.server.socket import serve_socket
 from whisperlivekit.wire.adapter import Message, Reply
@@ -277,7 +278,7 @@ def test_a_client_that_may_be_silent_is_not_cut() -> None:
 
 def test_any_other_client_is_cut() -> None:
     """Without a stream after the time for the first message, whatever else it has sent; without audio later."""
-    with serving() as server, limits(server, first_message_s=0.3, idle_s=0.3):
+    with serving() as server, limits(server, first_message_s=1.0, idle_s=1.0):
         with open_socket(server) as socket:
             socket.send("ping")
             assert rest(socket) == (["ping", "error timed_out"], 1008)
@@ -349,16 +350,29 @@ def test_a_stream_without_a_pause_ends_at_the_limit(monkeypatch: pytest.MonkeyPa
         drained.result(5)
 
 
+class _SlowDetector(LoudnessDetector):
+    async def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        await asyncio.sleep(0.3)
+        return await super().feed(samples)
+
+
+class _Busy(ScriptedEngine):
+    """Its speech detector takes a third of a second for a second."""
+
+    def detector(self) -> LoudnessDetector:
+        return _SlowDetector()
+
+
 def test_audio_that_was_received_is_not_lost() -> None:
-    """A client sends faster than the session takes: a pause inside of what it has sent is none."""
-    with serving(ScriptedEngine(delay_s=0.2)) as server, open_socket(server) as socket:
+    """A pause inside of a message that the session has not taken yet is none: somebody speaks after it."""
+    with serving(_Busy()) as server, open_socket(server) as socket:
         socket.send("start")
-        socket.send((LOUD + QUIET) * 16)
+        socket.send(QUIET * 3 + LOUD + QUIET)
         receive_to(socket, "Ready")
         drained = drain(server, 30.0)
         events, code = rest(socket)
         drained.result(5)
-    assert sum(event.startswith("Committed") for event in events) == 16
+    assert [event for event in events if event.startswith("Committed")] != []
     assert code == 1012
 
 
