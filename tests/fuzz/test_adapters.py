@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.wire import conversations, realtime_conversations, telephony_conversations
+from tests.wire import conversations, realtime_conversations, recorded, telephony_conversations
 from whisperlivekit.core.commands import Audio, Command, Configure, Flush, Start, Stop
 from whisperlivekit.core.events import Done, Draining, Event, OfChannel, Ready
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
@@ -26,10 +26,12 @@ from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import WINDOW
 from whisperlivekit.errors import ClientError, DecodeFailed, ShuttingDown
 from whisperlivekit.wire.adapter import Adapter, Message, Reply
+from whisperlivekit.wire.aeap import AeapAdapter
 from whisperlivekit.wire.audio_fork import AudioForkAdapter
 from whisperlivekit.wire.jambonz import JambonzAdapter
 from whisperlivekit.wire.native import NativeAdapter
 from whisperlivekit.wire.openai_realtime import OpenAIRealtimeAdapter
+from whisperlivekit.wire.vosk import VoskAdapter
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "3000"))
 """Messages to each adapter."""
@@ -56,7 +58,9 @@ class Fuzzed:
 def _client_messages(found: dict[str, list[Any]]) -> list[Message]:
     """The client's messages of recorded conversations."""
     turns = [turn for conversation in found.values() for turn in conversation]
-    return [json.dumps(turn) if isinstance(turn, dict) else turn for turn in turns if isinstance(turn, dict | bytes)]
+    return [
+        json.dumps(turn) if isinstance(turn, dict) else turn for turn in turns if isinstance(turn, dict | str | bytes)
+    ]
 
 
 ADAPTERS: dict[str, Fuzzed] = {
@@ -69,6 +73,14 @@ ADAPTERS: dict[str, Fuzzed] = {
     "openai_realtime": Fuzzed(
         lambda _: OpenAIRealtimeAdapter(model="base", silence_s=0.5, expires_at=0),
         _client_messages(realtime_conversations.CONVERSATIONS),
+    ),
+    "vosk": Fuzzed(
+        lambda rng: VoskAdapter(rng.choice([{}, {"text": "written"}, {"numbers": "digits"}])),
+        _client_messages({name: turns for name, (_, turns) in recorded.VOSK.items()}),
+    ),
+    "aeap": Fuzzed(
+        lambda rng: AeapAdapter(rng.choice([{}, {"text": "written"}])),
+        _client_messages({name: turns for name, (_, turns) in recorded.AEAP.items()}),
     ),
 }
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from whisperlivekit import __version__
 from whisperlivekit.errors import WhisperLiveKitError
-from whisperlivekit.server import openai_realtime, ops, responses, rest, socket, telephony
+from whisperlivekit.server import aeap, openai_realtime, ops, responses, rest, socket, telephony, vosk
 from whisperlivekit.server.middleware import KnownHosts, ResponseHeaders
 from whisperlivekit.server.service import EngineFactory, Service
 from whisperlivekit.settings.declarations import Settings
@@ -47,7 +47,16 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     app.add_exception_handler(WhisperLiveKitError, responses.handle_error)
     app.add_exception_handler(HTTPException, responses.handle_http_exception)
     app.add_exception_handler(Exception, responses.handle_unexpected)
-    routers = (ops.router, rest.files, rest.models, socket.router, openai_realtime.router, telephony.router)
+    routers = (
+        ops.router,
+        rest.files,
+        rest.models,
+        socket.router,
+        openai_realtime.router,
+        vosk.router,
+        aeap.router,
+        telephony.router,
+    )
     for router in routers:
         app.include_router(router)
     if page is not None:

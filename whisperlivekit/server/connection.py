@@ -83,6 +83,8 @@ class Connection:
         """When a draining connection stops waiting for a pause, in the loop's time."""
         self._sending = asyncio.Lock()
         """Messages are sent in the order of their sequence numbers."""
+        self._taking = False
+        """A message that was received is not yet taken: the session has no room for its audio."""
         self._stopped = False
         """The client ended the current stream, or the server acted as if it had."""
         self._failing = False
@@ -194,7 +196,7 @@ class Connection:
             if reader.done():
                 await self._end_after(reader)
             paused = self._runner is None or self._runner.paused or (self._stopped and not self._adapter.continues)
-            if paused and not self._adapter.holds_text:
+            if paused and not self._taking and not self._adapter.holds_text:
                 return
             await asyncio.sleep(PAUSE_LOOK_S)
 
@@ -204,11 +206,14 @@ class Connection:
         for item in self._adapter.open(self.session):
             await self._take(item)
         while True:
-            for item in self._adapter.receive(await self._receive_in_time()):
+            message = await self._receive_in_time()
+            self._taking = True
+            for item in self._adapter.receive(message):
                 await self._take(item)
+            self._taking = False
 
     async def _receive_in_time(self) -> Message:
-        if self._stopped or self._adapter.may_be_silent:
+        if self._adapter.may_be_silent or (self._stopped and not self._adapter.continues):
             return await self._receive()
         if self._runner is None:
             limit_s = self._limits.first_message_s

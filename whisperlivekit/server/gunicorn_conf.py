@@ -52,7 +52,7 @@ _log_file = _settings.log_dir / "server.log"
 wsgi_app = "whisperlivekit.server.launch:build()"
 worker_class = "whisperlivekit.server.worker.SpeechWorker"
 proc_name = "whisperlivekit"
-bind = f"{_address}:{_settings.port}"
+bind = [f"{_address}:{port}" for port in _settings.http_ports.values()]
 workers = worker_count(_settings)
 preload_app = _settings.gunicorn_preload
 timeout = _settings.gunicorn_timeout
@@ -108,7 +108,8 @@ def when_ready(_: Any) -> None:
 
     scheme = "https" if certfile else "http"
     host = "localhost" if _settings.host in {"0.0.0.0", "::", "127.0.0.1", "::1"} else _address
-    logging.getLogger("whisperlivekit.start").info("listening on %s://%s:%d", scheme, host, _settings.port)
+    for port in _settings.http_ports.values():
+        logging.getLogger("whisperlivekit.start").info("listening on %s://%s:%d", scheme, host, port)
 
 
 def on_reload(_: Any) -> None:

@@ -102,6 +102,13 @@ class Settings(BaseModel):
         min_length=1,
     )
     port: int = _setting(8000, "Network", "TCP port to listen on.", ge=1, le=65535)
+    vosk_port: int = _setting(
+        0,
+        "Network",
+        "A second TCP port that serves the same, for programs that expect Vosk's server on its port 2700. 0: none.",
+        ge=0,
+        le=65535,
+    )
     ssl_certfile: Path | None = _setting(
         None, "Network", "Certificate for https, a PEM file. WLK_SSL_KEYFILE must be set too."
     )
@@ -315,6 +322,8 @@ class Settings(BaseModel):
             problems.append("FASTER_WHISPER_CUDA=false contradicts WHISPER_DEVICE=cuda: remove one of the two lines")
         if self.hides_every_gpu and self.device == "cuda":
             problems.append("CUDA_VISIBLE_DEVICES hides every GPU, which contradicts WHISPER_DEVICE=cuda")
+        if self.vosk_port == self.port:
+            problems.append(f"WLK_VOSK_PORT and WLK_PORT are both {self.port}: Vosk's clients can use WLK_PORT too")
         if self.ssl_certfile is None and self.ssl_keyfile is not None:
             problems.append("WLK_SSL_KEYFILE is set without WLK_SSL_CERTFILE: https needs both")
         if self.ssl_certfile is not None and self.ssl_keyfile is None:
@@ -327,6 +336,11 @@ class Settings(BaseModel):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def http_ports(self) -> dict[str, int]:
+        """Variable -> port, of each port on which HTTP and WebSockets are served."""
+        return {"WLK_PORT": self.port} | ({"WLK_VOSK_PORT": self.vosk_port} if self.vosk_port else {})
 
     @property
     def api_key_list(self) -> tuple[str, ...]:
