@@ -127,3 +127,23 @@ def test_unsupported_formats_say_what_is_supported(arguments: tuple[str, int, in
     """The message gives what was found, then what is supported."""
     with pytest.raises(UnsupportedFormat, match=message):
         PcmDecoder(*arguments)
+
+
+@pytest.mark.parametrize("rate", [16_000, 8_000])
+def test_channels_kept_apart_are_the_mono_streams(rate: int) -> None:
+    """Each row is what a decoder of that channel alone gives, and all rows are equally long."""
+    both = np.random.default_rng(3).integers(-9_000, 9_000, (2_400, 2)).astype("<i2")
+    split = PcmDecoder(sample_rate=rate, channels=2, split=True)
+    rows = np.concatenate(
+        [split.feed(both[:1_000].tobytes()), split.feed(both[1_000:].tobytes()), split.flush()], axis=1
+    )
+    for channel in (0, 1):
+        alone = PcmDecoder(sample_rate=rate)
+        mono = np.concatenate([alone.feed(both[:, channel].tobytes()), alone.flush()])
+        np.testing.assert_allclose(rows[channel], mono, atol=1e-6)
+    assert split.frame_bytes == 4
+
+
+def test_no_audio_has_both_channels_too() -> None:
+    """An empty chunk gives two rows without samples."""
+    assert PcmDecoder(channels=2, split=True).feed(b"").shape == (2, 0)

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -86,9 +87,9 @@ async def drained(container: StreamContainer) -> list[NDArray[np.float32]]:
     return pieces
 
 
-async def played(chunks: list[bytes]) -> list[NDArray[np.float32]]:
+async def played(chunks: list[bytes], channels: int = 1) -> list[NDArray[np.float32]]:
     """What a stream of these chunks gives."""
-    container, pieces = StreamContainer(), []
+    container, pieces = StreamContainer(channels), []
     try:
         for chunk in chunks:
             container.feed(chunk)
@@ -163,6 +164,20 @@ async def test_what_is_no_media_file_is_an_error() -> None:
         await played([b"Ogg"])
     with pytest.raises(BadAudio, match="not a media file"):
         await played([b"\x1a\x45\xdf\xa3" + b"garbage" * 1_000])
+
+
+async def test_channels_are_kept_apart() -> None:
+    """A stereo recording of two speakers. The number of channels must be the one that was announced."""
+    buffer = io.BytesIO()
+    left = (0.5 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)).astype(np.float32)
+    soundfile.write(buffer, np.stack([left, np.zeros_like(left)], axis=1), 16_000, format="WAV")
+    pieces = await played(cut(buffer.getvalue(), 1_001), channels=2)
+    audio = np.concatenate(pieces, axis=1)
+    assert audio.shape == (2, 32_000)
+    np.testing.assert_allclose(audio[0], left, atol=1e-4)
+    assert not audio[1].any()
+    with pytest.raises(BadAudio, match="has 1 channels, expected 2"):
+        await played(record("wav"), channels=2)
 
 
 async def test_a_stream_without_bytes_has_no_audio() -> None:

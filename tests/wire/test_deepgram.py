@@ -473,6 +473,40 @@ def test_errors() -> None:
     assert opened().fail(ShuttingDown("x"), SESSION) == []
 
 
+def test_each_channel_of_a_stereo_call_has_a_transcript() -> None:
+    """channel_index says which, and Finalize is answered for each."""
+    adapter = adapter_for(f"{RAW}&channels=2&multichannel=true")
+    [start] = adapter.open(SESSION)
+    assert isinstance(start, Start)
+    assert start.channels == 2
+    adapter.send(READY)
+    [audio] = adapter.receive(np.array([[8192, -8192], [16384, 0]], "<i2").tobytes() + b"\x01")
+    assert isinstance(audio, Audio)
+    np.testing.assert_allclose(audio.samples, [[0.25, 0.5], [-0.25, 0.0]])
+    adapter.receive('{"type":"Finalize"}')
+    found = told(
+        adapter,
+        events.SpeechStarted(0, channel=1),
+        events.SpeechStarted(0, channel=0),
+        events.Committed(WEATHER, 0, channel=1),
+        events.UtteranceEnded(0, 43_200, 0, channel=1),
+        events.Flushed(43_200, 43_200, channel=0),
+        events.Flushed(43_200, 43_200, channel=1),
+        events.Done(43_200, 43_200, 2, 1, 0),
+    )
+    *results, last = found
+    assert [(transcript(result), result["channel_index"], result["from_finalize"]) for result in results] == [
+        ("", [0, 2], True), ("какая погода", [1, 2], True)
+    ]  # fmt: skip
+    assert last["channels"] == 2
+
+
+def test_channels_are_mixed_unless_multichannel() -> None:
+    [audio] = opened(f"{RAW}&channels=2").receive(np.array([[8192, -8192], [16384, 0]], "<i2").tobytes())
+    assert isinstance(audio, Audio)
+    np.testing.assert_allclose(audio.samples, [0.0, 0.25])
+
+
 # -------------------------------------------------------------------------------------------------- any input
 
 _values = st.sampled_from(
@@ -513,6 +547,7 @@ _queries = st.sampled_from(
         f"{RAW}&interim_results=true&utterance_end_ms=500",
         "encoding=mulaw",
         "encoding=linear32&sample_rate=8000&channels=2",
+        f"{RAW}&channels=2&multichannel=true",
     ]
 )
 

@@ -23,6 +23,9 @@ class Resume:
     """The last ``live_from`` that the client received: the audio before it is only refined. None: ``position``."""
     unrefined: tuple[Word, ...] = ()
     """The committed words before ``words`` that were not refined."""
+    channels: tuple["Resume", ...] = ()
+    """What the client knows of each channel, in a multichannel stream only. Their positions may be later than
+    ``position``, which is where the audio of all channels begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Start:
     """Silence that ends an utterance. None: the server's setting."""
     realtime: bool = True
     """False: a file. Its decodes wait until no real-time stream needs the model."""
+    channels: int = 1
+    """More than 1: a multichannel stream. Each channel of its audio is transcribed by itself, and its events say of
+    which channel they are (``OfChannel``)."""
 
     def decode_language(self, default: str | None) -> str | None:
         """The language to decode in; None: detect it. ``default``: the server's, None to detect it."""
@@ -54,7 +60,12 @@ class Audio:
     """The next samples of the stream."""
 
     samples: NDArray[np.float32]
-    """float32[n], mono 16 kHz, in [-1, 1]."""
+    """float32[n], mono 16 kHz, in [-1, 1]. In a multichannel stream float32[channels, n]."""
+
+    @property
+    def length(self) -> int:
+        """Samples of each channel."""
+        return int(self.samples.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ async def listen(websocket: WebSocket) -> None:
         return DeepgramAdapter(read_options(websocket.query_params.multi_items()), _now())
 
     def wrap(adapter: DeepgramAdapter, channel: Channel) -> AbstractContextManager[Channel]:
-        return media_channel(channel, ends_stream) if adapter.in_container else nullcontext(channel)
+        if not adapter.in_container:
+            return nullcontext(channel)
+        return media_channel(channel, ends_stream, adapter.options.transcripts)
 
     await serve_socket(
         websocket,

@@ -23,6 +23,7 @@ from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard, own_names
 from whisperlivekit.server.upload import Uploads
 from whisperlivekit.session.admission import Admission, Ticket
+from whisperlivekit.session.multichannel import MultichannelRunner, Runner
 from whisperlivekit.session.pace import TimedRecognizer
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.settings.configs import file_config, session_config
@@ -201,13 +202,18 @@ class Service:
         self.served += 1
         return ticket
 
-    def start_session(self, start: Start) -> SessionRunner:
+    def start_session(self, start: Start) -> Runner:
         """A new session on this worker's engine: of a stream, or of a file, which is not real-time."""
         if self._engine is None:
             raise ModelUnavailable("the model is not loaded")
-        timed = TimedRecognizer(self._engine, self.admission.pace)
-        session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
-        return SessionRunner(timed, self._engine.detector(), session)
+        engine = self._engine
+        timed = TimedRecognizer(engine, self.admission.pace)
+
+        def run(start: Start, moved: asyncio.Event | None = None) -> SessionRunner:
+            session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
+            return SessionRunner(timed, engine.detector(), session, moved)
+
+        return run(start) if start.channels == 1 else MultichannelRunner(start, run)
 
     @contextmanager
     def track(self, stream: Drained) -> Iterator[None]:
