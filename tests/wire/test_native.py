@@ -119,6 +119,7 @@ def test_a_start_with_all_options() -> None:
     )
     resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),))
     assert command == Start("auto", "Склад", ("Максим", "два слова"), resume, "utterance", refine=True)
+    assert start(task="translate") == Start(task="translate")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,8 @@ def test_a_start_with_all_options() -> None:
             "start.sample_rate is 200, expected a whole number from 8000 to 192000",
         ),
         ({"commit": "word"}, BadMessage, 'start.commit is "word", expected "words" or "utterance"'),
+        ({"task": "english"}, BadMessage, 'start.task is "english", expected "transcribe" or "translate"'),
+        ({"task": "translate", "refine": True}, BadMessage, "start.refine is given with start.task translate"),
         ({"sample_rate": "16000"}, BadMessage, 'start.sample_rate is "16000", expected a whole number'),
         ({"sample_rate": True}, BadMessage, "start.sample_rate is true"),
         ({"channels": 6}, UnsupportedFormat, "start.channels is 6, expected 1 or 2"),

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlivekit.core.hypothesis import Word
+from whisperlivekit.core.hypothesis import Task, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,16 @@ class Start:
     """Opens the session; always the first command."""
 
     language: str | None = None
-    """ISO 639-1 code, "auto", or None for the server's default."""
+    """ISO 639-1 code of the speech, "auto", or None for the server's default."""
     prompt: str | None = None
     """None for the server's default."""
     hotwords: tuple[str, ...] = ()
+    """A translation ignores them: they are compared with what was said."""
     resume: Resume | None = None
     commit: Literal["words", "utterance"] = "words"
     """When words are told as committed: as soon as they are certain, or all at once when their utterance has ended."""
     refine: bool = False
-    """Decide committed words once more, by paragraph."""
+    """Decide committed words once more, by paragraph. Not with a translation."""
     silence_s: float | None = None
     """Silence that ends an utterance. None: the server's setting."""
     realtime: bool = True
@@ -49,6 +50,23 @@ class Start:
     channels: int = 1
     """More than 1: a multichannel stream. Each channel of its audio is transcribed by itself, and its events say of
     which channel they are (``OfChannel``)."""
+    task: Task = "transcribe"
+
+    def __post_init__(self) -> None:
+        if self.refine and self.translates:
+            raise ValueError("found refine and task translate, expected at most one of them")
+
+    @property
+    def translates(self) -> bool:
+        """The words are an English translation of what is said."""
+        return self.task == "translate"
+
+    @property
+    def by_utterance(self) -> bool:
+        """All words of an utterance are told at once. Those of a translation always are: none is certain before the
+        whole utterance was heard.
+        """
+        return self.commit == "utterance" or self.translates
 
     def decode_language(self, default: str | None) -> str | None:
         """The language to decode in; None: detect it. ``default``: the server's, None to detect it."""

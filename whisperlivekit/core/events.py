@@ -68,6 +68,8 @@ class Committed(OfChannel):
     live_from: int | None = None
     """Where the audio begins that a resumed stream decodes as live speech; earlier audio is only refined. Never
     decreases. None: the same as ``kept_from``."""
+    no_speech_probability: float | None = None
+    """The model's probability that nobody speaks in the audio of these words, of a file only."""
 
     @property
     def text(self) -> str:

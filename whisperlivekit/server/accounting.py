@@ -38,7 +38,7 @@ class StreamAccount:
 
     def begin(self, start: Start) -> None:
         """The client has asked for this; without it, an account has the defaults."""
-        self._by_utterance = start.commit == "utterance"
+        self._by_utterance = start.by_utterance
         self._channels = start.channels
         if start.resume is not None:
             # Audio before it was received in time by an earlier connection.

@@ -47,7 +47,15 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     app.add_exception_handler(WhisperLiveKitError, responses.handle_error)
     app.add_exception_handler(HTTPException, responses.handle_http_exception)
     app.add_exception_handler(Exception, responses.handle_unexpected)
-    for router in (ops.router, rest.router, socket.router, deepgram.router, telephony.router):
+    routers = (
+        ops.router,
+        rest.files,
+        rest.models,
+        socket.router,
+        deepgram.router,
+        telephony.router,
+    )
+    for router in routers:
         app.include_router(router)
     if page is not None:
         app.include_router(ops.pages)

@@ -19,8 +19,11 @@ MAX_AT_ONCE = 8
 MAX_BYTES = 512 * 1024 * 1024
 """Some hours of compressed audio. What is longer than a megabyte waits on disk, not in memory."""
 
-MAX_FIELD_BYTES = 64 * 1024
-"""The longest field that is not the file."""
+MAX_FIELDS = 200
+"""Fields that are not the file: a list of hotwords has up to 100 entries."""
+
+MAX_FIELD_BYTES = 16 * 1024
+"""The longest of them: a prompt. They are kept in memory, 3.2 MB for each upload at most."""
 
 IDLE_S = 20.0
 """How long a client may send nothing at all."""
@@ -95,7 +98,7 @@ class _Upload:
     async def receive_form(self) -> Request:
         request = Request(self._request.scope, self._receive)
         async with self._timeout:
-            await request.form(max_files=1, max_fields=20, max_part_size=MAX_FIELD_BYTES)
+            await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
             self._ended = True
         return request
 

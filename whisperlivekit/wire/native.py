@@ -126,6 +126,7 @@ class _StartMessage(_ClientMessage):
     hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
     commit: Literal["words", "utterance"] = Field(default="words", description='"words" or "utterance"')
     refine: bool = Field(default=False, description="true or false")
+    task: Literal["transcribe", "translate"] = Field(default="transcribe", description='"transcribe" or "translate"')
     resume: _ResumeMessage | None = Field(default=None, description="an object: see Resume in the protocol")
 
     def check_together(self) -> None:
@@ -227,6 +228,8 @@ class NativeAdapter:
                 message.encoding, message.sample_rate, message.channels, split=message.multichannel
             )
             self._stage = _Stage.STREAMING
+            if message.refine and message.task == "translate":
+                raise BadMessage("start.refine is given with start.task translate, expected one of them")
             resume = message.resume.resume() if message.resume else None
             return [
                 Start(
@@ -237,6 +240,7 @@ class NativeAdapter:
                     commit=message.commit,
                     refine=message.refine,
                     channels=message.channels if message.multichannel else 1,
+                    task=message.task,
                 )
             ]
         if self._stage is _Stage.AWAITING_START:
