@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -181,3 +182,117 @@ def test_a_draining_worker_lets_the_speaker_finish() -> None:
     assert said(messages) == "раз два три"
     assert {message["type"] for message in messages} == {"Results"}
     assert socket.close_code == 1012
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def posted(server: Server, data: bytes, query: dict[str, Any] | None = None, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{server.url}/v1/listen",
+        params=query or {},
+        content=data,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        timeout=20,
+    )
+
+
+SPOKEN = (LOUD * 2)[: int(1.2 * 32_000)]
+
+
+def test_a_media_file(server: Server) -> None:
+    """The transcript with its words, and the totals; punctuation only where it is asked for."""
+    file = b"".join(record("ogg", 1.2))
+    response = posted(
+        server, file, {"smart_format": "true", "language": "ru", "model": "nova-3"}, content_type="audio/ogg"
+    )
+    assert response.status_code == 200, response.text
+    body = response.json()
+    [alternative] = body["results"]["channels"][0]["alternatives"]
+    assert alternative["transcript"] == "раз два три"
+    assert [word["punctuated_word"] for word in alternative["words"]] == ["раз", "два", "три"]
+    assert body["metadata"]["request_id"] == response.headers["dg-request-id"] == response.headers["x-request-id"]
+    assert body["metadata"]["duration"] == pytest.approx(1.2, abs=0.05)
+    [model] = body["metadata"]["models"]
+    assert body["metadata"]["model_info"][model]["name"] == "base"
+    assert "utterances" not in body["results"]
+    assert "detected_language" not in body["results"]["channels"][0]
+
+
+@pytest.mark.parametrize(
+    ("query", "content_type"),
+    [
+        (RAW, "application/octet-stream"),
+        ({}, "audio/l16; rate=16000"),
+        ({"sample_rate": "16000"}, "audio/l16"),
+        (
+            {"encoding": "linear16", "sample_rate": "16000", "detect_language": "true", "utterances": "true"},
+            "audio/wav",
+        ),
+    ],
+)
+def test_a_file_of_raw_audio(server: Server, query: dict[str, Any], content_type: str) -> None:
+    """Its encoding is in the address or in the Content-Type."""
+    response = posted(server, SPOKEN, query, content_type=content_type)
+    assert response.status_code == 200, response.text
+    results = response.json()["results"]
+    assert results["channels"][0]["alternatives"][0]["transcript"] == "раз два три"
+    if "utterances" in query:
+        assert results["channels"][0]["detected_language"] == "ru"
+        assert [utterance["transcript"] for utterance in results["utterances"]] == ["раз два три"]
+
+
+@pytest.mark.parametrize(("encoding", "code"), [("mulaw", 0x80), ("alaw", 0xAA), ("linear32", None)])
+def test_other_encodings_of_a_file(server: Server, encoding: str, code: int | None) -> None:
+    """Loud and quiet in each encoding are heard as such."""
+    if code is None:
+        data = (np.frombuffer(SPOKEN, "<i2") / 32768).astype("<f4").tobytes()
+        rate = "16000"
+    else:
+        data, rate = bytes([code] * 8 + [code ^ 0x80] * 8) * 600, "8000"
+    response = posted(server, data, {"encoding": encoding, "sample_rate": rate})
+    assert response.json()["results"]["channels"][0]["alternatives"][0]["transcript"] == "раз два три"
+
+
+@pytest.mark.parametrize(
+    ("data", "query", "status", "message"),
+    [
+        (b'{"url":"http://x"}', {}, 400, "this server opens no addresses"),
+        (b"x" * 2_000, {}, 415, "not a media file"),
+        (b"", {}, 415, "the file is empty"),
+        (b"", RAW, 415, "no audio that can be decoded"),
+        (SPOKEN, {"encoding": "mp7"}, 415, "encoding is 'mp7', expected one of"),
+        (SPOKEN, {"callback": "http://x"}, 400, "callback is given"),
+    ],
+)
+def test_mistakes_in_a_request(server: Server, data: bytes, query: dict[str, Any], status: int, message: str) -> None:
+    """In Deepgram's form, with the id in the log."""
+    response = posted(server, data, query, content_type="application/json" if data[:1] == b"{" else "audio/wav")
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert message in body["err_msg"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    server.check_alive()
+
+
+def test_a_file_has_the_bounds_of_an_upload(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that is too long is refused, and its bytes are not kept."""
+    monkeypatch.setattr("whisperlivekit.server.upload.MAX_BYTES", 10_000)
+    response = posted(server, SPOKEN, RAW)
+    assert (response.status_code, response.json()["err_code"]) == (413, "message_too_big")
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(20):
+            yield bytes(1_000)
+
+    response = httpx.post(f"{server.url}/v1/listen", params=RAW, content=chunks())
+    assert response.status_code == 413
+    assert len(server.service.uploads) == 0
+
+
+def test_a_full_server_takes_no_file() -> None:
+    with scripted_server(max_sessions=1) as server, listen(server):
+        server.wait_until("it is live", lambda: server.service.streams == 1)
+        response = posted(server, SPOKEN, RAW)
+    assert (response.status_code, response.json()["err_code"]) == (503, "server_full")
+    assert response.headers["retry-after"]

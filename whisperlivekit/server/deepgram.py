@@ -1,18 +1,28 @@
 """Deepgram's ``/v1/listen``: a stream over a WebSocket, or a file as the body of a POST."""
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
-from whisperlivekit.errors import WhisperLiveKitError
+from whisperlivekit.audio.pcm import wav_head
+from whisperlivekit.errors import BadMessage, InternalError, WhisperLiveKitError
+from whisperlivekit.observe.logs import session_context
+from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES
 from whisperlivekit.server.connection import Channel
+from whisperlivekit.server.files import transcribe
 from whisperlivekit.server.media import media_channel
-from whisperlivekit.server.responses import error_headers
+from whisperlivekit.server.responses import ErrorResponse, error_headers
+from whisperlivekit.server.service import Service, ServiceDependency
 from whisperlivekit.server.socket import serve_socket
 from whisperlivekit.wire.deepgram import SUBPROTOCOL, DeepgramAdapter, ends_stream, error_body, read_options
+from whisperlivekit.wire.deepgram_file import FileBody, FileErrorBody, file_body
+
+log = logging.getLogger(__name__)
 
 PROTOCOL = "deepgram"
 
@@ -43,6 +53,63 @@ async def listen(websocket: WebSocket) -> None:
         wrap=wrap,
         session_header=REQUEST_ID,
         reject=_error_response,
+    )
+
+
+@router.post(
+    "/v1/listen",
+    dependencies=KEY_SCHEMES,
+    openapi_extra=KEY_IS_OPTIONAL
+    | {"requestBody": {"required": True, "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={
+        200: {"model": FileBody, "description": "The transcript"},
+        408: {"model": FileErrorBody, "description": "The client sends too slowly, or the transcription took too long"},
+        413: {"model": FileErrorBody, "description": "The body is too big, or the audio is too long"},
+        415: {"model": FileErrorBody, "description": "A file or an option that the server does not know"},
+        421: {"model": ErrorResponse, "description": "The server does not answer to this host name"},
+        500: {"model": FileErrorBody, "description": "A fault in the server"},
+        503: {"model": FileErrorBody, "description": "The server is full, loading or draining; Retry-After says when"},
+        "4XX": {"model": FileErrorBody, "description": "Any other mistake of the client"},
+    },
+)
+async def listen_to_file(request: Request, service: ServiceDependency) -> Response:
+    """Transcribe a file, which is the body of the request; the options are in the address, as Deepgram has them.
+
+    Raw audio has its encoding in the address or in the Content-Type, such as ``audio/mulaw; rate=8000``.
+    """
+    session: str = request.scope["session"]
+    try:
+        return await _transcribe(request, service, session)
+    except ClientDisconnect:
+        return Response(status_code=499)
+    except WhisperLiveKitError as error:
+        return _error_response(error, session)
+    except Exception:  # the connection's edge
+        with session_context(session):
+            log.exception("unexpected exception in a transcription")
+        return _error_response(InternalError(), session)
+
+
+async def _transcribe(request: Request, service: Service, session: str) -> Response:
+    created = _now()
+    content_type = request.headers.get("content-type", "")
+    with service.metrics.counted_rejection():
+        service.guard.check(request)
+        options = read_options(request.query_params.multi_items(), content_type)
+        if "json" in content_type.lower():
+            raise BadMessage(
+                "the body is JSON, expected the audio: this server opens no addresses, so send the file itself"
+            )
+        if unavailable := service.unavailable():
+            raise unavailable
+        head = wav_head(options.encoding, options.sample_rate, options.channels) if options.encoding else b""
+        file = await service.uploads.receive_file(request, head)
+    with file:
+        result = await transcribe(request, service, file, options.start(realtime=False), protocol=PROTOCOL)
+    return Response(
+        file_body(result, options, service.settings.model, session, created),
+        media_type="application/json",
+        headers={REQUEST_ID: session},
     )
 
 
