@@ -152,6 +152,17 @@ def test_wrong_options_are_rejected(server: Server) -> None:
     assert response.headers["dg-error"].startswith('language is "???????????", expected')
 
 
+@pytest.mark.parametrize("asked", ["\r\nSet-Cookie: a=b", "\0", "\ud7ff", "\x7f"])
+def test_a_header_cannot_be_smuggled(server: Server, asked: str) -> None:
+    """What a client sent is quoted in a header only as far as it is plain text."""
+    with pytest.raises(InvalidStatus) as caught:
+        listen(server, RAW | {"language": asked})
+    assert caught.value.response.status_code == 415
+    assert "set-cookie" not in caught.value.response.headers
+    response = posted(server, SPOKEN, {"language": asked})
+    assert (response.status_code, "set-cookie" in response.headers) == (415, False)
+
+
 def test_keys() -> None:
     """Deepgram's scheme for keys is Token; in browsers the key is a subprotocol after token."""
     key = "0123456789abcdef0123"

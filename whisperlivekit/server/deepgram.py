@@ -115,10 +115,10 @@ async def _transcribe(request: Request, service: Service, session: str) -> Respo
 
 def _error_response(error: WhisperLiveKitError, session: str) -> Response:
     """An error in the form that Deepgram's clients read."""
-    headers = {REQUEST_ID: session, ERROR: error.message.encode("ascii", "replace").decode().replace("\n", " ")}
-    return JSONResponse(
-        error_body(error, session), status_code=error.http_status, headers=error_headers(error) | headers
-    )
+    # The message may quote anything that a client sent.
+    in_header = "".join(letter if " " <= letter <= "~" else "?" for letter in error.message)
+    headers = error_headers(error) | {REQUEST_ID: session, ERROR: in_header}
+    return JSONResponse(error_body(error, session), status_code=error.http_status, headers=headers)
 
 
 def _now() -> str:
