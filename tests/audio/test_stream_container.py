@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from whisperlivekit.audio import stream_container
-from whisperlivekit.audio.container import decode
+from whisperlivekit.audio.container import decode, frames
 from whisperlivekit.audio.stream_container import SILENT_BYTES, TRAILER_BYTES, StreamContainer
 from whisperlivekit.errors import BadAudio
 
@@ -218,29 +218,29 @@ async def test_silence_that_compresses_well_needs_little_memory() -> None:
     output: Any
     with av.open(buffer, mode="w", format="flac") as output:
         stream = output.add_stream("flac", rate=8_000, layout="mono")
-        for at in range(60):
+        for at in range(20):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 80_000), np.int16), format="s16", layout="mono")
             frame.sample_rate, frame.pts = 8_000, at * 80_000
             for packet in stream.encode(frame):
                 output.mux(packet)
     container = StreamContainer()
     container.feed(buffer.getvalue())
-    assert len(buffer.getvalue()) < 150_000
+    assert len(buffer.getvalue()) < 50_000
     count = heard = 0
     while (piece := await container.read()) is not None:
         heard += len(piece)
         count += 1
         assert len(piece) <= 8_400
         assert sum(map(len, container._pieces)) == 0
-    assert heard / 16_000 > 590
-    assert count > 1_000
+    assert heard / 16_000 > 190
+    assert count > 350
     container.close()
 
 
 async def test_the_event_loop_goes_on_while_a_piece_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding happens in another thread."""
     may_go_on = threading.Event()
-    usual = stream_container.frames
+    usual = frames
 
     def slow(container: Any) -> Any:
         assert may_go_on.wait(10)
@@ -285,7 +285,7 @@ async def test_a_reader_may_be_cancelled() -> None:
 WEBM, OGG = (b"".join(record(kind, 0.5)) for kind in ("webm", "ogg"))
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     data=st.sampled_from([WEBM, OGG]),
     damage=st.lists(st.tuples(st.integers(0, 5_000), st.binary(min_size=1, max_size=20)), max_size=4),
@@ -298,7 +298,7 @@ def test_any_damage_ends_in_audio_or_in_a_client_error(
     for place, garbage in damage:
         at = place % len(data)
         data = data[:at] + garbage + data[at + len(garbage) :]
-    chunks = []
+    chunks: list[bytes] = []
     while data:
         step = steps[len(chunks) % len(steps)]
         chunks.append(data[:step])

@@ -256,14 +256,18 @@ def test_keyterms_can_change() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keyterms": "a"}, {"keyterms": [1]}, {"keyterms": ["a" * 65]}, {"features": {"numerals": "yes"}}]
+    ("wrong", "code"),
+    [
+        ({"keyterms": "a"}, "InvalidConfigureMessage"),
+        ({"keyterms": [1]}, "InvalidConfigureMessage"),
+        ({"features": {"numerals": "yes"}}, "InvalidConfigureMessage"),
+        ({"keyterms": ["a" * 65]}, "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"),
+    ],
 )
-def test_a_wrong_configure_changes_nothing(wrong: dict[str, Any]) -> None:
+def test_a_wrong_configure_changes_nothing(wrong: dict[str, Any], code: str) -> None:
     """It is answered by ConfigureFailure, and the stream goes on."""
     [reply] = replies(opened().receive(json.dumps({"type": "Configure"} | wrong)))
-    assert (reply["type"], reply["request_id"], reply["code"]) == (
-        "ConfigureFailure", SESSION, "InvalidConfigureMessage",
-    )  # fmt: skip
+    assert (reply["type"], reply["request_id"], reply["code"]) == ("ConfigureFailure", SESSION, code)
     assert "expected" in reply["description"]
 
 
@@ -313,7 +317,7 @@ def test_every_result_has_every_field() -> None:
 def test_plain_and_punctuated_text() -> None:
     """Without punctuate or smart_format, text is lower case without punctuation, as at Deepgram."""
     spoken = (Word(" Кто-то", 0, 8_000, 0.5), Word(" —", 8_000, 8_000, 0.1), Word(" здесь?!", 8_000, 16_000, 1.0))
-    happened = [events.Committed(spoken, 0), events.UtteranceEnded(0, 20_000, 20_000)]
+    happened: list[Event] = [events.Committed(spoken, 0), events.UtteranceEnded(0, 20_000, 20_000)]
     [plain] = told(opened(), *happened)
     assert plain["channel"]["alternatives"][0] == {
         "transcript": "кто-то здесь",
@@ -335,7 +339,7 @@ def test_pieces_of_a_word_are_one_word() -> None:
 
 def test_interim_results_hold_the_whole_segment() -> None:
     """What is committed and what may still change; only where it has changed, and only if it was asked for."""
-    happened = [
+    happened: list[Event] = [
         events.SpeechStarted(8_000),
         partial(WEATHER[0]),
         partial(WEATHER[0]),

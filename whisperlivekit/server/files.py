@@ -20,7 +20,7 @@ from whisperlivekit.observe.logs import session_context
 from whisperlivekit.server.accounting import StreamAccount
 from whisperlivekit.server.auth import client_address
 from whisperlivekit.server.service import Service
-from whisperlivekit.session.runner import SessionRunner
+from whisperlivekit.session.multichannel import Runner
 from whisperlivekit.wire.openai_rest import Passage, Transcription
 
 Tell = Callable[[str], Awaitable[None]]
@@ -115,7 +115,7 @@ async def _transcribe(
         await runner.close()
 
 
-async def _feed(runner: SessionRunner, file: BinaryIO, account: StreamAccount, limit_s: float) -> None:
+async def _feed(runner: Runner, file: BinaryIO, account: StreamAccount, limit_s: float) -> None:
     received = 0
     pieces = decode(file)
     try:
@@ -134,7 +134,7 @@ async def _feed(runner: SessionRunner, file: BinaryIO, account: StreamAccount, l
     await runner.receive(Stop())
 
 
-async def _collect(runner: SessionRunner, start: Start, account: StreamAccount, tell: Tell | None) -> Transcription:
+async def _collect(runner: Runner, start: Start, account: StreamAccount, tell: Tell | None) -> Transcription:
     passages: list[Passage] = []
     gaps = received = 0
     async for event in runner.events():

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -130,7 +130,8 @@ class _Upload:
         return request
 
     async def receive_file(self, head: bytes) -> BinaryIO:
-        file = UploadFile(SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))  # noqa: SIM115  (the caller closes it)
+        spooled = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  (the caller closes it)
+        file = UploadFile(cast(BinaryIO, spooled))
         try:
             async with self._timeout:
                 await file.write(head)

@@ -269,15 +269,16 @@ class DeepgramAdapter:
                 }
                 return [Reply(_dump(error))]
 
-    def _configure(self, found: dict[str, Any]) -> list[Command | Reply]:
+    def _configure(self, found: object) -> list[Command | Reply]:
         try:
             message = _ConfigureMessage.model_validate(found)
             hotwords = None if message.keyterms is None else _read_hotwords(message.keyterms, [])
         except ValidationError as error:
             where = ".".join(str(step) for step in error.errors()[0]["loc"])[:40]
-            return [self._refuse(f"{where} is wrong, expected keyterms as a list of text, features with true or false")]
+            expected = "keyterms as a list of text, features with true or false"
+            return [self._refuse("InvalidConfigureMessage", f"{where} is wrong, expected {expected}")]
         except BadMessage as error:
-            return [self._refuse(error.message)]
+            return [self._refuse("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", error.message)]
         success: dict[str, Any] = {"type": "ConfigureSuccess", "request_id": self._request_id}
         if hotwords is None:
             return [Reply(_dump(success))]
@@ -285,9 +286,9 @@ class DeepgramAdapter:
         configure = Configure(self.options.language, hotwords=hotwords, silence_s=self.options.silence_s)
         return [configure, Reply(_dump(success | {"keyterms": list(hotwords)}))]
 
-    def _refuse(self, description: str) -> Reply:
-        failure = {"code": "InvalidConfigureMessage", "description": description}
-        return Reply(_dump({"type": "ConfigureFailure", "request_id": self._request_id} | failure))
+    def _refuse(self, code: str, description: str) -> Reply:
+        failure = {"type": "ConfigureFailure", "request_id": self._request_id}
+        return Reply(_dump(failure | {"code": code, "description": description}))
 
     # ---- server to client
 

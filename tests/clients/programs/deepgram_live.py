@@ -13,9 +13,19 @@ from pathlib import Path
 
 from deepgram import DeepgramClient, DeepgramClientEnvironment, __version__
 from deepgram.core.events import EventType
-from deepgram.listen.v1.types import ListenV1Metadata, ListenV1Results, ListenV1SpeechStarted, ListenV1UtteranceEnd
+from deepgram.listen.v1.types import (
+    ListenV1Configure,
+    ListenV1ConfigureFailure,
+    ListenV1ConfigureSuccess,
+    ListenV1Metadata,
+    ListenV1Results,
+    ListenV1SpeechStarted,
+    ListenV1UtteranceEnd,
+)
 
 CHUNK_S = 0.1
+PACE = 2.0
+"""Times real time."""
 
 
 def client_for(url: str) -> DeepgramClient:
@@ -34,6 +44,8 @@ def listen(client: DeepgramClient, path: str) -> dict:
                 found["results"].append(message.dict())
             case ListenV1SpeechStarted():
                 found["started"] += 1
+            case ListenV1ConfigureSuccess() | ListenV1ConfigureFailure():
+                found["configured"].append([type(message).__name__, message.dict()])
             case ListenV1UtteranceEnd():
                 found["ended"].append(message.last_word_end)
             case ListenV1Metadata():
@@ -59,10 +71,14 @@ def listen(client: DeepgramClient, path: str) -> dict:
         connection.on(EventType.ERROR, lambda error: found["others"].append(repr(error)))
         listening = threading.Thread(target=connection.start_listening)
         listening.start()
+        connection.send_configure(
+            ListenV1Configure(keyterms=["абонент", "голосовой ящик"], features={"numerals": True})
+        )
+        connection.send_configure(ListenV1Configure(keyterms=["а" * 100]))
         step = int(rate * CHUNK_S) * 2
         for at in range(0, len(audio), step):
             connection.send_media(audio[at : at + step])
-            time.sleep(CHUNK_S)
+            time.sleep(CHUNK_S / PACE)
         connection.send_keep_alive()
         connection.send_finalize()
         deadline = time.monotonic() + 30

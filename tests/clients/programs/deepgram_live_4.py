@@ -20,6 +20,8 @@ from deepgram import (
 )
 
 CHUNK_S = 0.1
+PACE = 2.0
+"""Times real time."""
 
 
 def main(url: str, path: str) -> None:
@@ -42,7 +44,7 @@ def main(url: str, path: str) -> None:
     def on_other(_, *values, **named) -> None:
         found["others"].append(repr((values, named)))
 
-    def on_close(_, **__) -> None:
+    def on_close(*_, **__) -> None:
         found["closed"] += 1
 
     connection.on(LiveTranscriptionEvents.Transcript, on_result)
@@ -70,7 +72,7 @@ def main(url: str, path: str) -> None:
     step = int(rate * CHUNK_S) * 2
     for at in range(0, len(audio), step):
         assert connection.send(audio[at : at + step])
-        time.sleep(CHUNK_S)
+        time.sleep(CHUNK_S / PACE)
     assert connection.keep_alive()
     assert connection.finalize()
     deadline = time.monotonic() + 30

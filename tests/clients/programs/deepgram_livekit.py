@@ -15,6 +15,8 @@ from livekit.agents import utils
 from livekit.plugins import deepgram
 
 SILENCE_S = 1.5
+PACE = 2.5
+"""Times real time."""
 
 
 def frames_of(audio: bytes, rate: int) -> list:
@@ -28,10 +30,10 @@ def frames_of(audio: bytes, rate: int) -> list:
 async def push(stream, frames: list) -> None:
     for frame in frames:
         stream.push_frame(frame)
-        await asyncio.sleep(frame.samples_per_channel / frame.sample_rate)
+        await asyncio.sleep(frame.samples_per_channel / frame.sample_rate / PACE)
     # What an agent does when its own detector says that the speaker has stopped.
     stream.flush()
-    await asyncio.sleep(2.0)
+    await asyncio.sleep(1.0)
     stream.end_input()
 
 

@@ -61,9 +61,9 @@ async def main(url: str, path: str) -> None:
         await task.queue_frame(VADUserStartedSpeakingFrame())
         for at in range(0, len(audio) - step + 1, step):
             await task.queue_frame(InputAudioRawFrame(audio=audio[at : at + step], sample_rate=rate, num_channels=1))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)  # twice real time
         await task.queue_frame(VADUserStoppedSpeakingFrame())
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.0)
         await task.queue_frame(EndFrame())
 
     await asyncio.gather(PipelineRunner(handle_sigint=False).run(task), push())
