@@ -93,10 +93,10 @@ def test_channels_can_be_kept_apart(kind: str, rate: int) -> None:
         np.testing.assert_allclose(rows[channel], alone, atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_file_without_the_channels_that_are_asked_for(channels: int) -> None:
+@pytest.mark.parametrize(("channels", "found"), [(1, "1 channel"), (3, "3 channels")])
+def test_a_file_without_the_channels_that_are_asked_for(channels: int, found: str) -> None:
     """It is not a recording of two speakers: the error says how many channels it has."""
-    with pytest.raises(BadAudio, match=f"the file has {channels} channels, expected 2, one for each speaker"):
+    with pytest.raises(BadAudio, match=f"the file has {found}, expected 2, one for each speaker"):
         list(decode(sound_file(1.0, 16_000, channels, "WAV"), channels=2))
 
 

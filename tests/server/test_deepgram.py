@@ -257,6 +257,26 @@ def test_a_file_of_raw_audio(server: Server, query: dict[str, Any], content_type
         assert [utterance["transcript"] for utterance in results["utterances"]] == ["раз два три"]
 
 
+def test_a_file_of_two_speakers(server: Server) -> None:
+    """With multichannel each channel has its transcript; the number of channels is the file's, or that of raw audio."""
+    left = np.frombuffer(LOUD + QUIET, "<i2")
+    both = np.stack([np.zeros_like(left), left], axis=1)
+    file = io.BytesIO()
+    soundfile.write(file, both, 16_000, format="WAV")
+    query = {"multichannel": "true", "utterances": "true"}
+    for more, data in (({}, file.getvalue()), (RAW | {"channels": 2}, both.tobytes())):
+        body = posted(server, data, query | more).json()
+        transcripts = [channel["alternatives"][0]["transcript"] for channel in body["results"]["channels"]]
+        assert transcripts == ["", "раз два три"]
+        assert body["metadata"]["channels"] == 2
+        assert {utterance["channel"] for utterance in body["results"]["utterances"]} == {1}
+    mono = posted(server, b"".join(record("ogg", 1.2)), query).json()
+    assert len(mono["results"]["channels"]) == 1
+    soundfile.write(file := io.BytesIO(), np.zeros((16_000, 6)), 16_000, format="WAV")
+    refused = posted(server, file.getvalue(), query)
+    assert (refused.status_code, refused.json()["err_msg"]) == (415, "the file has 6 channels, expected 1 or 2")
+
+
 @pytest.mark.parametrize(("encoding", "code"), [("mulaw", 0x80), ("alaw", 0xAA), ("linear32", None)])
 def test_other_encodings_of_a_file(server: Server, encoding: str, code: int | None) -> None:
     """Loud and quiet in each encoding are heard as such."""

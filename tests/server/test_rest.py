@@ -98,6 +98,54 @@ def test_verbose_json_has_segments_unless_words_are_asked_for(server: Server) ->
         assert len(told["words"]) == 5
 
 
+def stereo_wav() -> bytes:
+    """Two speakers: one in the first second, the other in the third."""
+    buffer = io.BytesIO()
+    loud, quiet = np.frombuffer(LOUD, "<i2"), np.zeros(16_000, np.int16)
+    both = np.stack([np.concatenate([loud, quiet, quiet]), np.concatenate([quiet, quiet, loud])], axis=1)
+    soundfile.write(buffer, both, 16_000, format="WAV")
+    return buffer.getvalue()
+
+
+def test_a_stereo_file_is_a_dialogue(server: Server) -> None:
+    """In every format, with the words of each channel under its speaker, in the order of time."""
+
+    def said(**fields: str | list[str]) -> httpx.Response:
+        return post(server, stereo_wav(), multichannel="true", **fields)
+
+    lines = said(response_format="text").text.splitlines()
+    assert [line[:3] for line in lines] == ["1: ", "2: "]
+    assert lines[0] == "1: раз два"
+    assert said().json()["text"] == "\n".join(lines)
+    srt = said(response_format="srt").text
+    assert srt.startswith("1\n00:00:00,000 --> 00:00:00,800\n1: раз два\n\n2\n00:00:02,")
+    assert f"\n{lines[1]}\n" in srt
+    assert f"\n{lines[1]}\n" in said(response_format="vtt").text
+    told = said(response_format="verbose_json", timestamp_granularities=["segment", "word"]).json()
+    assert [segment["channel"] for segment in told["segments"]] == [0, 1]
+    assert [segment["id"] for segment in told["segments"]] == [0, 1]
+    assert [word["channel"] for word in told["words"]] == [0] * 2 + [1] * (len(lines[1].split()) - 1)
+    assert told["duration"] == 3.0
+    assert said(stream="true").json()["text"] == "\n".join(lines), "a dialogue is not streamed"
+
+
+def test_a_stereo_file_is_mixed_unless_a_dialogue_is_asked_for(server: Server) -> None:
+    """And one channel is not a dialogue."""
+    assert not post(server, stereo_wav(), response_format="text").text.startswith("1: ")
+    refused = post(server, multichannel="true")
+    assert refused.status_code == 415
+    assert refused.json()["error"]["message"] == "the file has 1 channel, expected 2, one for each speaker"
+
+
+def test_a_stereo_file_takes_two_places() -> None:
+    """A server with one place does not take it, and says so at once."""
+    with scripted_server(max_sessions=1) as server:
+        full = post(server, stereo_wav(), multichannel="true")
+        assert (full.status_code, full.json()["error"]["code"]) == (503, "server_full")
+        assert post(server, stereo_wav()).status_code == 200
+        assert server.service.admission.open_streams == 0
+
+
 def test_what_other_services_have_is_ignored(server: Server) -> None:
     """Options of this server's own choosing, fields that it does not know, and models that it does not have."""
     response = post(

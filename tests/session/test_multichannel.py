@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def check_channels(events: list[Event]) -> None:
         kept = [
             event.kept_from for event in of_channel(events, channel) if isinstance(event, UtteranceEnded | Committed)
         ]
-        assert kept == sorted(kept)
+        assert all(before <= after for before, after in pairwise(kept))
 
 
 # Runs of speech and silence in turns, in words and tenths of a second.
@@ -152,7 +153,7 @@ def test_two_speakers_who_take_turns() -> None:
         assert text_of(of_channel(events, 0)) == " раз два три четыре пять"
         assert all(word.start >= 6 * WORD for word in words_of(of_channel(events, 1)))
         committed = [event.channel for event in events if isinstance(event, Committed)]
-        assert committed == sorted(committed)
+        assert committed == [0] * committed.count(0) + [1] * committed.count(1)
         assert {event.channel for event in events if isinstance(event, Partial)} == {0, 1}
 
     run(test)
@@ -240,7 +241,10 @@ def test_a_stream_that_is_drained_and_resumed_loses_nothing(
             resume = Resume(None, position, channels=known)
         whole = await transcribe(options(), audio)
         for channel, client in enumerate(clients):
-            assert [word.text for word in client.words] == [word.text for word in words_of(of_channel(whole, channel))]
+            uncut = Client()
+            for event in of_channel(whole, channel):
+                uncut.receive(event)
+            assert [word.text for word in client.words] == [word.text for word in uncut.words]
 
     run(test)
 
@@ -277,12 +281,12 @@ def test_pause_and_end_are_those_of_both_channels() -> None:
     async def test() -> None:
         runner = runner_of(ScriptedEngine(), Start(channels=2))
         reader = asyncio.create_task(collect(runner))
-        assert runner.paused
-        await feed(runner, stereo(quiet(5 * WORD), loud(5 * WORD)))
-        assert not runner.paused
-        await feed(runner, stereo(quiet(2 * SAMPLE_RATE), quiet(2 * SAMPLE_RATE)))
-        await asyncio.sleep(0.01)
-        assert runner.paused
+        paused = [runner.paused]
+        for part in (stereo(quiet(5 * WORD), loud(5 * WORD)), stereo(*[quiet(2 * SAMPLE_RATE)] * 2)):
+            await feed(runner, part)
+            await asyncio.sleep(0.01)
+            paused.append(runner.paused)
+        assert paused == [True, False, True]
         assert runner.language == "ru"
         await runner.receive(Stop())
         events = await reader

@@ -66,7 +66,7 @@ def test_a_segment_has_every_field_that_openais_clients_require() -> None:
         "compression_ratio": told["compression_ratio"],
         "no_speech_prob": 0.25,
     }
-    assert set(told) == set(TranscriptionSegment.model_fields)
+    assert set(told) == set(TranscriptionSegment.model_fields) - {"channel"}
 
 
 def test_a_text_that_repeats_itself_can_be_compressed() -> None:
@@ -128,6 +128,25 @@ def test_every_json_answer_fits_its_schema(
     if name == "verbose_json":
         assert [word.word for word in body.words] == [word.text.strip() for word in words]
         assert "".join(segment.text for segment in body.segments) == "".join(word.text for word in words)
+
+
+@given(_words.map(in_a_row), _words.map(in_a_row), st.integers(0, 12))
+def test_a_dialogue_has_every_word_once_under_its_speaker(
+    first: tuple[Word, ...], second: tuple[Word, ...], cut: int
+) -> None:
+    """Passages of both channels may come in any order; segments and words are told in the order in which they begin."""
+    parts = ((first[:cut], 0), (second[:cut], 1), (second[cut:], 1), (first[cut:], 0))
+    passages = tuple(Passage(words, 0.1, channel) for words, channel in parts if words)
+    result = Transcription(passages, 10**7, "ru", channels=2)
+    body = TranscriptionBody.model_validate_json(write(result, "verbose_json", BOTH)[1], strict=True)
+    for told in (body.words, body.segments):
+        starts = [part.start for part in told]
+        assert starts == sorted(starts)
+    for channel, words in enumerate((first, second)):
+        assert [word.word for word in body.words if word.channel == channel] == [word.text.strip() for word in words]
+        text = "".join(segment.text for segment in body.segments if segment.channel == channel)
+        assert text == "".join(word.text for word in words)
+    assert sorted(word.text for word in result.words) == sorted(word.text for word in first + second)
 
 
 def test_text_and_subtitles() -> None:

@@ -1,6 +1,6 @@
-"""Any media file -> float32 16 kHz, mono or one row for each channel, in pieces: hours of audio need no more memory than
-seconds.
+"""Any media file -> float32 16 kHz, mono or one row for each channel.
 
+It comes in pieces, so that hours of audio need no more memory than seconds.
 FFmpeg's libraries decode (through PyAV), soxr resamples as it does for live streams: to 71 dB of the best quality,
 where FFmpeg's own resampler has 41 dB. PyAV is imported on first use: a worker that serves only live streams never
 needs it.
@@ -77,6 +77,21 @@ def decode(source: Path | bytes | BinaryIO, channels: int = 1) -> Generator[NDAr
         raise BadAudio("the file has no audio that can be decoded")
 
 
+def count_channels(file: BinaryIO) -> int:
+    """The channels of a media file's first audio track. Afterwards the file is at its beginning again.
+
+    Raises:
+        BadAudio: the file is not a media file, or has no audio.
+    """
+    try:
+        with open_container(file) as container:
+            if not container.streams.audio:
+                raise BadAudio("the file has no audio track")
+            return int(container.streams.audio[0].codec_context.layout.nb_channels)
+    finally:
+        file.seek(0)
+
+
 def open_container(stream: Readable, name: str | None = None, **options: str) -> "InputContainer":
     """Read the header. ``name``: FFmpeg's name of the format; None: find out. ``options``: FFmpeg's, of the format.
 
@@ -147,7 +162,8 @@ def _rows(samples: NDArray[Any], channels: int) -> NDArray[np.float32]:
     if channels == 1:
         return np.asarray(finite.mean(axis=1, dtype=np.float32, keepdims=True).T, dtype=np.float32)
     if samples.shape[1] != channels:
-        raise BadAudio(f"the file has {samples.shape[1]} channels, expected {channels}, one for each speaker")
+        found = f"{samples.shape[1]} channel{'s' if samples.shape[1] > 1 else ''}"
+        raise BadAudio(f"the file has {found}, expected {channels}, one for each speaker")
     return np.asarray(finite.T, dtype=np.float32)
 
 

@@ -1,7 +1,9 @@
 """Deepgram's ``/v1/listen``: a stream over a WebSocket, or a file as the body of a POST."""
 
+import asyncio
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
@@ -9,8 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
-from whisperlivekit.audio.pcm import wav_head
-from whisperlivekit.errors import BadMessage, InternalError, WhisperLiveKitError
+from whisperlivekit.audio.container import count_channels
+from whisperlivekit.audio.pcm import CHANNELS, wav_head
+from whisperlivekit.errors import BadMessage, InternalError, UnsupportedFormat, WhisperLiveKitError
 from whisperlivekit.observe.logs import session_context
 from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES
 from whisperlivekit.server.connection import Channel
@@ -105,6 +108,12 @@ async def _transcribe(request: Request, service: Service, session: str) -> Respo
         head = wav_head(options.encoding, options.sample_rate, options.channels) if options.encoding else b""
         file = await service.uploads.receive_file(request, head)
     with file:
+        if options.multichannel and options.encoding is None:
+            options = replace(options, channels=await asyncio.to_thread(count_channels, file))
+            if options.channels not in CHANNELS:
+                raise UnsupportedFormat(
+                    f"the file has {options.channels} channels, expected {CHANNELS[0]} or {CHANNELS[-1]}"
+                )
         result = await transcribe(request, service, file, options.start(realtime=False), protocol=PROTOCOL)
     return Response(
         file_body(result, options, service.settings.model, session, created),

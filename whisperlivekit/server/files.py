@@ -41,8 +41,9 @@ async def transcribe(
         ClientDisconnect: the client is gone.
     """
     with service.metrics.counted_rejection():
-        ticket = service.admit(client_address(request), realtime=False)
+        ticket = service.admit(client_address(request), realtime=False, places=start.channels)
     account = StreamAccount(service.metrics, ticket, protocol)
+    account.begin(start)
     code = InternalError.code
     try:
         with session_context(request.scope["session"]), service.track(_File()):
@@ -97,7 +98,7 @@ async def _transcribe(
     """Feed the file to a session as fast as it takes audio, and collect its words."""
     limit_s = service.limits.session_s
     runner = service.start_session(start)
-    feeder = asyncio.create_task(_feed(runner, file, account, limit_s))
+    feeder = asyncio.create_task(_feed(runner, file, start.channels, account, limit_s))
     collector = asyncio.create_task(_collect(runner, start, account, tell))
     try:
         # Whatever either of them raises ends the other one too: a request never waits for a task that has failed.
@@ -115,20 +116,21 @@ async def _transcribe(
         await runner.close()
 
 
-async def _feed(runner: Runner, file: BinaryIO, account: StreamAccount, limit_s: float) -> None:
+async def _feed(runner: Runner, file: BinaryIO, channels: int, account: StreamAccount, limit_s: float) -> None:
     received = 0
-    pieces = decode(file)
+    pieces = decode(file, channels)
     try:
         # ``receive`` waits while the session has enough audio.
         while (piece := await _next(pieces)) is not None:
-            received += len(piece)
+            audio = Audio(piece)
+            received += audio.length
             if received > limit_s * SAMPLE_RATE:
                 raise MessageTooBig(
                     f"the file has more than {limit_s / 3600:g} h of audio, the longest session allowed "
                     "(WLK_MAX_SESSION_HOURS)"
                 )
-            await runner.receive(Audio(piece))
-            account.receive_audio(len(piece))
+            await runner.receive(audio)
+            account.receive_audio(audio.length)
     finally:
         pieces.close()
     await runner.receive(Stop())
@@ -141,7 +143,7 @@ async def _collect(runner: Runner, start: Start, account: StreamAccount, tell: T
         account.observe(event, runner.received)
         match event:
             case Committed():
-                passages.append(Passage(event.words, event.no_speech_probability or 0.0))
+                passages.append(Passage(event.words, event.no_speech_probability or 0.0, event.channel or 0))
                 if tell is not None:
                     await tell(event.text)
             case Gap():
@@ -150,7 +152,7 @@ async def _collect(runner: Runner, start: Start, account: StreamAccount, tell: T
                 received = event.received
             case _:
                 pass
-    return Transcription(tuple(passages), received, runner.language, gaps, start.task)
+    return Transcription(tuple(passages), received, runner.language, gaps, start.task, start.channels)
 
 
 async def _next(pieces: Iterator[NDArray[np.float32]]) -> NDArray[np.float32] | None:

@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 MAX_PROMPT = 1000
 """Characters at the end of a prompt that are used. Whisper too uses only the end of a longer one."""
 
+SPEAKERS = 2
+"""Channels of a file with ``multichannel``."""
+
 MAX_HOTWORDS = 100
 MAX_HOTWORD = 64
 """Characters of the longest hotword."""
@@ -88,6 +91,11 @@ class TranslationForm(BaseModel):
         description=f"send text while the file is transcribed, as server-sent events; with {' or '.join(STREAMED)}",
     )
 
+    multichannel: bool = Field(
+        False,
+        description="the file has two channels, one for each speaker: the answer is a dialogue, which is not streamed",
+    )
+
     def start(self, task: Task) -> Start:
         """The options of the file's session.
 
@@ -95,7 +103,8 @@ class TranslationForm(BaseModel):
             UnsupportedFormat: there is no such language.
         """
         language = check_language(self.language) if self.language else None
-        return Start(language, self.prompt[-MAX_PROMPT:] or None, realtime=False, task=task)
+        channels = SPEAKERS if self.multichannel else 1
+        return Start(language, self.prompt[-MAX_PROMPT:] or None, realtime=False, task=task, channels=channels)
 
 
 class TranscriptionForm(TranslationForm):
@@ -284,7 +293,7 @@ async def _answer(
     with service.metrics.counted_rejection():
         start = form.start(task)
     work = partial(transcribe, request, service, form.file.file, start, protocol="openai_rest")
-    if form.stream and form.response_format in STREAMED:
+    if form.stream and form.response_format in STREAMED and not form.multichannel:
         return _EventStream(request, service.limits.send_s, work)
     media_type, content = write(await work(), form.response_format, granularities)
     return Response(content, media_type=media_type)

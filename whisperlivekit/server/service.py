@@ -193,8 +193,8 @@ class Service:
 
     # ---- streams
 
-    def admit(self, address: str, *, realtime: bool = True) -> Ticket:
-        """Admit one stream, or a file, which is not real-time.
+    def admit(self, address: str, *, realtime: bool = True, places: int = 1) -> Ticket:
+        """Admit one stream, or a file, which is not real-time. ``places``: one for each channel.
 
         Raises:
             NoCapacity: the worker is full.
@@ -204,7 +204,7 @@ class Service:
         unavailable = self.unavailable()
         if unavailable is not None:
             raise unavailable
-        ticket = self.admission.admit(address, realtime=realtime)
+        ticket = self.admission.admit(address, realtime=realtime, places=places)
         self.served += 1
         return ticket
 

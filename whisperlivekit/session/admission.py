@@ -101,19 +101,19 @@ class Admission:
             return _no_capacity("late", f"{late} of {len(realtime)} streams are more than {LATE_S:.0f} s late")
         return None
 
-    def admit(self, address: str, *, realtime: bool = True) -> Ticket:
-        """Take one stream from ``address``; ``realtime`` is False for a file.
+    def admit(self, address: str, *, realtime: bool = True, places: int = 1) -> Ticket:
+        """Take one stream from ``address``; ``realtime`` is False for a file. ``places``: see ``Ticket``.
 
         Raises:
             NoCapacity: the worker is full, or this address has as many streams as one address may have.
         """
         if rejection := self.rejection:
             raise rejection
-        if exceeded := self._lack_of_address(address, 1):
-            raise exceeded
-        ticket = Ticket(self, address, realtime)
+        if lack := self._lack(places) or self._lack_of_address(address, places):
+            raise lack
+        ticket = Ticket(self, address, realtime, places=places)
         self._tickets.add(ticket)
-        self._addresses[address] += 1
+        self._addresses[address] += places
         return ticket
 
     def resize(self, ticket: Ticket, places: int) -> None:

@@ -129,7 +129,7 @@ class Options:
             commit="words" if self.interim_results or not realtime else "utterance",
             silence_s=self.silence_s,
             realtime=realtime,
-            channels=self.transcripts if realtime else 1,
+            channels=self.transcripts,
         )
 
 

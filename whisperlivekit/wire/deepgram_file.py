@@ -96,24 +96,29 @@ class FileErrorBody(BaseModel):
 
 def file_body(result: Transcription, options: Options, model: str, request_id: str, created: str) -> str:
     """The answer for a file as JSON."""
-    found = alternative(result.words, punctuated=options.punctuated)
-    channel = FileChannel(alternatives=[FileAlternative.model_validate(found)])
-    if options.language == AUTO:
-        channel.detected_language = result.language
-    results = FileResults(channels=[channel])
+    detected = result.language if options.language == AUTO else None
+    results = FileResults(channels=[])
+    for words in result.words_by_channel:
+        told = FileAlternative.model_validate(alternative(words, punctuated=options.punctuated))
+        results.channels.append(FileChannel(alternatives=[told], detected_language=detected))
     if options.utterances:
+        said = [
+            (words, channel)
+            for channel, all_words in enumerate(result.words_by_channel)
+            for words in _utterances(whole_words(all_words))
+        ]
         results.utterances = [
             FileUtterance(
                 start=to_seconds(words[0].start),
                 end=to_seconds(words[-1].end),
-                channel=0,
+                channel=channel,
                 id=f"{request_id}-{number}",
                 **alternative(words, punctuated=options.punctuated),
             )
-            for number, words in enumerate(_utterances(whole_words(result.words)))
+            for number, (words, channel) in enumerate(sorted(said, key=lambda each: each[0][0].start))
         ]
     described = describe_model(model)
-    totals = metadata(request_id, created, result.duration, 1)
+    totals = metadata(request_id, created, result.duration, result.channels)
     identifier = described["model_uuid"]
     about = FileMetadata(**totals, models=[identifier], model_info={identifier: described["model_info"]})
     return FileBody(metadata=about, results=results).model_dump_json(exclude_none=True)

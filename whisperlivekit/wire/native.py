@@ -134,6 +134,8 @@ class _StartMessage(_ClientMessage):
         resume = self.resume
         if self.multichannel and self.channels == 1:
             raise BadMessage("start.multichannel is true with start.channels 1, expected start.channels 2")
+        if self.refine and self.task == "translate":
+            raise BadMessage("start.refine is given with start.task translate, expected one of them")
         if resume is None:
             return
         if self.multichannel:
@@ -228,8 +230,6 @@ class NativeAdapter:
                 message.encoding, message.sample_rate, message.channels, split=message.multichannel
             )
             self._stage = _Stage.STREAMING
-            if message.refine and message.task == "translate":
-                raise BadMessage("start.refine is given with start.task translate, expected one of them")
             resume = message.resume.resume() if message.resume else None
             return [
                 Start(
@@ -255,8 +255,10 @@ class NativeAdapter:
 
     def send(self, event: Event) -> list[Message]:
         """The message for an event; always exactly one."""
-        channel = {"channel": event.channel} if isinstance(event, OfChannel) and event.channel is not None else {}
-        return [self._encode(**_fields(event), **channel)]
+        fields = _fields(event)
+        if isinstance(event, OfChannel) and event.channel is not None:
+            fields["channel"] = event.channel
+        return [self._encode(**fields)]
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
         """The ``error`` message that ends a connection; ``session`` is the id to quote in a report."""

@@ -32,6 +32,7 @@ class Passage:
 
     words: tuple[Word, ...]
     no_speech_probability: float = 0.0
+    channel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +47,32 @@ class Transcription:
     gaps: int = 0
     """Samples that could not be transcribed."""
     task: Task = "transcribe"
+    channels: int = 1
+    """More than 1: each channel has a speaker of its own, and the text is a dialogue."""
 
     @property
     def words(self) -> tuple[Word, ...]:
-        return tuple(chain.from_iterable(passage.words for passage in self.passages))
+        """In the order in which they begin."""
+        return tuple(word for _, word in subtitles.in_order(self.words_by_channel))
+
+    @property
+    def words_by_channel(self) -> tuple[tuple[Word, ...], ...]:
+        return tuple(
+            tuple(chain.from_iterable(passage.words for passage in self.passages if passage.channel == channel))
+            for channel in range(self.channels)
+        )
 
     @property
     def text(self) -> str:
+        if self.channels > 1:
+            return subtitles.text(*self.words_by_channel).strip()
         return "".join(word.text for word in self.words).strip()
 
 
 # The field descriptions below become the server's OpenAPI document.
 
 _SECONDS = "seconds from the beginning of the file"
+_CHANNEL = "only with multichannel: 0 for the first speaker, 1 for the second"
 
 
 class Usage(BaseModel):
@@ -75,6 +89,7 @@ class TranscriptionWord(BaseModel):
     start: float = Field(ge=0, description=_SECONDS)
     end: float = Field(ge=0, description=_SECONDS)
     probability: float = Field(ge=0, le=1, description="mean probability of the word's tokens")
+    channel: int = Field(0, ge=0, description=_CHANNEL)
 
 
 class TranscriptionSegment(BaseModel):
@@ -90,6 +105,7 @@ class TranscriptionSegment(BaseModel):
     avg_logprob: float = Field(le=0, description="mean of the logarithms of the words' probabilities")
     compression_ratio: float = Field(ge=0, description="length of the text divided by its length compressed by zlib")
     no_speech_prob: float = Field(ge=0, le=1, description="the model's probability of no speech in the passage")
+    channel: int = Field(0, ge=0, description=_CHANNEL)
 
 
 class TranscriptionBody(BaseModel):
@@ -162,9 +178,9 @@ def write(
         case "text":
             return "text/plain; charset=utf-8", f"{result.text}\n"
         case "srt":
-            return "application/x-subrip; charset=utf-8", subtitles.srt(result.words)
+            return "application/x-subrip; charset=utf-8", subtitles.srt(*result.words_by_channel)
         case "vtt":
-            return "text/vtt; charset=utf-8", subtitles.vtt(result.words)
+            return "text/vtt; charset=utf-8", subtitles.vtt(*result.words_by_channel)
         case "json":
             body = TranscriptionBody(text=result.text, usage=_usage(result))
         case "verbose_json":
@@ -192,18 +208,30 @@ def _verbose(result: Transcription, granularities: Collection[Granularity]) -> T
                 start=to_seconds(word.start),
                 end=to_seconds(word.end),
                 probability=round(word.probability, 3),
+                **_of(channel, result),
             )
-            for word in result.words
+            for channel, word in subtitles.in_order(result.words_by_channel)
         ]
     return body
 
 
+def _of(channel: int, result: Transcription) -> dict[str, int]:
+    """The field that only a dialogue has."""
+    return {"channel": channel} if result.channels > 1 else {}
+
+
+def _cues(result: Transcription) -> Iterator[tuple[Passage, list[Word]]]:
+    """The subtitle cues of each channel, each with the passage in which it begins."""
+    for channel, words in enumerate(result.words_by_channel):
+        passage_of = [passage for passage in result.passages if passage.channel == channel for _ in passage.words]
+        first = 0
+        for cue in subtitles.cues(words):
+            yield passage_of[first], cue
+            first += len(cue)
+
+
 def _segments(result: Transcription) -> Iterator[TranscriptionSegment]:
-    passage_of = [passage for passage in result.passages for _ in passage.words]
-    first = 0
-    for number, cue in enumerate(subtitles.cues(result.words)):
-        passage = passage_of[first]
-        first += len(cue)
+    for number, (passage, cue) in enumerate(sorted(_cues(result), key=lambda found: found[1][0].start)):
         text = "".join(word.text for word in cue)
         logs = [math.log(max(word.probability, LEAST_PROBABILITY)) for word in cue]
         yield TranscriptionSegment(
@@ -217,6 +245,7 @@ def _segments(result: Transcription) -> Iterator[TranscriptionSegment]:
             avg_logprob=round(min(0.0, sum(logs) / len(logs)), 4),
             compression_ratio=round(_compression_ratio(text), 4),
             no_speech_prob=round(passage.no_speech_probability, 4),
+            **_of(passage.channel, result),
         )
 
 
