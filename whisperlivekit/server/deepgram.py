@@ -5,6 +5,7 @@ import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
 from whisperlivekit.audio.container import count_channels
-from whisperlivekit.audio.pcm import CHANNELS, wav_head
+from whisperlivekit.audio.pcm import CHANNELS, SAMPLE_RATES, wav_head
 from whisperlivekit.errors import BadMessage, InternalError, UnsupportedFormat, WhisperLiveKitError
 from whisperlivekit.observe.logs import session_context
 from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES
@@ -22,7 +23,16 @@ from whisperlivekit.server.media import media_channel
 from whisperlivekit.server.responses import ErrorResponse, error_headers
 from whisperlivekit.server.service import Service, ServiceDependency
 from whisperlivekit.server.socket import serve_socket
-from whisperlivekit.wire.deepgram import SUBPROTOCOL, DeepgramAdapter, ends_stream, error_body, read_options
+from whisperlivekit.wire.deepgram import (
+    CONTAINED,
+    ENCODINGS,
+    MAX_HOTWORDS,
+    SUBPROTOCOL,
+    DeepgramAdapter,
+    ends_stream,
+    error_body,
+    read_options,
+)
 from whisperlivekit.wire.deepgram_file import FileBody, FileErrorBody, file_body
 
 log = logging.getLogger(__name__)
@@ -32,6 +42,31 @@ PROTOCOL = "deepgram"
 REQUEST_ID = "dg-request-id"
 ERROR = "dg-error"
 """Headers that Deepgram's clients log."""
+
+
+def _described() -> dict[str, Any]:
+    """The OpenAPI description of what FastAPI does not read: the options in the address, and the body."""
+    flag, text = {"type": "boolean"}, {"type": "string"}
+    options: dict[str, dict[str, Any]] = {
+        "encoding": {"type": "string", "enum": [*ENCODINGS, *sorted(CONTAINED)]},
+        "sample_rate": {"type": "integer", "minimum": SAMPLE_RATES[0], "maximum": SAMPLE_RATES[-1]},
+        "channels": {"type": "integer", "minimum": CHANNELS[0], "maximum": CHANNELS[-1]},
+        "multichannel": flag,
+        "language": text,
+        "detect_language": flag,
+        "keyterm": {"type": "array", "items": text, "maxItems": MAX_HOTWORDS},
+        "punctuate": flag,
+        "smart_format": flag,
+        "utterances": flag,
+    }
+    return KEY_IS_OPTIONAL | {
+        "parameters": [{"in": "query", "name": name, "schema": schema} for name, schema in options.items()],
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+    }
+
 
 router = APIRouter(tags=["streams"])
 
@@ -62,8 +97,7 @@ async def listen(websocket: WebSocket) -> None:
 @router.post(
     "/v1/listen",
     dependencies=KEY_SCHEMES,
-    openapi_extra=KEY_IS_OPTIONAL
-    | {"requestBody": {"required": True, "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}},
+    openapi_extra=_described(),
     responses={
         200: {"model": FileBody, "description": "The transcript"},
         408: {"model": FileErrorBody, "description": "The client sends too slowly, or the transcription took too long"},
