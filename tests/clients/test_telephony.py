@@ -69,7 +69,7 @@ async def test_a_call_of_jambonz(server: Server) -> None:
         frames(sound.samples, sound.rate),
         '{"type": "stop"}',
         compression=None,
-        additional_headers={"Authorization": "Bearer none", "Origin": "http://127.0.0.1"},
+        additional_headers={"Authorization": "Bearer none"},
     )
     assert code == 1000
     finals = [message["alternatives"][0] for message in messages if message["is_final"]]

@@ -88,6 +88,13 @@ CONVERSATIONS: dict[str, tuple[Callable[[], Adapter], list[Turn]]] = {
 }
 
 
+def client_messages(prefix: str) -> list[str | bytes]:
+    """What clients send in the conversations whose names begin so."""
+    turns = [turn for name, (_, turns) in CONVERSATIONS.items() if name.startswith(prefix) for turn in turns]
+    sent = [turn for turn in turns if isinstance(turn, dict | str | bytes)]
+    return [json.dumps(turn) if isinstance(turn, dict) else turn for turn in sent]
+
+
 def record(name: str) -> Iterator[dict[str, Any]]:
     """The lines of a conversation, in order."""
     make, turns = CONVERSATIONS[name]

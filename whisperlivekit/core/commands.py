@@ -1,6 +1,6 @@
 """What a client asks of a session. Wire adapters make commands from a client's messages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -67,6 +67,11 @@ class Start:
         whole utterance was heard.
         """
         return self.commit == "utterance" or self.translates
+
+    def of_each_channel(self) -> list["Start"]:
+        """The start of each channel's own session."""
+        known = self.resume.channels if self.resume and self.resume.channels else (self.resume,) * self.channels
+        return [replace(self, channels=1, resume=resume) for resume in known]
 
     def decode_language(self, default: str | None) -> str | None:
         """The language to decode in; None: detect it. ``default``: the server's, None to detect it."""

@@ -40,7 +40,6 @@ class DecodeRequest:
     """Position of ``samples[0]`` in the stream."""
     language: str | None
     """ISO 639-1 code of the speech; None: detect it."""
-    task: Task = "transcribe"
     context: NDArray[np.float32] = field(default_factory=lambda: NO_AUDIO)
     """Earlier speech that the decoder hears before ``samples``, float32[m]; ``context_text`` is its text."""
     context_text: str = ""
@@ -55,6 +54,7 @@ class DecodeRequest:
     """Somebody is speaking and waits for the text. False: a file, which can wait."""
     beams: int | None = None
     """Beam width; None: the recognizer's own width for a decode that is ``final``, or is not."""
+    task: Task = "transcribe"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,7 @@ class MultichannelRunner:
     def __init__(self, start: Start, run: Callable[[Start, asyncio.Event], SessionRunner]) -> None:
         """run: makes the runner of one channel, which sets the given event when there is something to read."""
         self._moved = asyncio.Event()
-        starts = [replace(start, channels=1) for _ in range(start.channels)]
-        if start.resume:
-            starts = [
-                replace(mono, resume=of_channel) for mono, of_channel in zip(starts, start.resume.channels, strict=True)
-            ]
-        self._runners = [run(mono, self._moved) for mono in starts]
+        self._runners = [run(of_channel, self._moved) for of_channel in start.of_each_channel()]
         self._origin = self._received = start.resume.position if start.resume else 0
         self._done: list[Done] = []
         """Of the channels that have ended."""

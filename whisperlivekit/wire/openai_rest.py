@@ -17,7 +17,10 @@ from whisperlivekit.wire.languages import LANGUAGES
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json"]
 Granularity = Literal["segment", "word"]
-"""What ``verbose_json`` has times for. OpenAI's default is segments only."""
+"""What ``verbose_json`` has times for."""
+
+DEFAULT_GRANULARITIES: tuple[Granularity, ...] = ("segment",)
+"""Source: OpenAI's API reference."""
 
 FRAMES_PER_SECOND = 100
 """The unit of a segment's ``seek``: Whisper's feature frames."""
@@ -173,7 +176,8 @@ class ErrorBody(BaseModel):
 def write(
     result: Transcription, response_format: ResponseFormat, granularities: Collection[Granularity] = ()
 ) -> tuple[str, str]:
-    """The media type and the content of an answer. ``granularities``: of ``verbose_json``; none: segments."""
+    """The media type and the content of an answer. ``granularities``: of ``verbose_json``; none: the default ones."""
+    body: TranscriptionBody
     match response_format:
         case "text":
             return "text/plain; charset=utf-8", f"{result.text}\n"
@@ -184,7 +188,7 @@ def write(
         case "json":
             body = TranscriptionBody(text=result.text, usage=_usage(result))
         case "verbose_json":
-            body = _verbose(result, granularities or ("segment",))
+            body = _verbose(result, granularities or DEFAULT_GRANULARITIES)
     # The two JSON formats differ in the fields that were set.
     return "application/json", body.model_dump_json(exclude_unset=True)
 
