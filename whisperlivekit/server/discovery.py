@@ -27,13 +27,14 @@ class Announcement:
         """Announce ``port`` on the addresses of ``host``. None, with the reason in the log, if that is not possible:
         who knows the address can connect without it.
         """
-        from zeroconf import Error, InterfaceChoice
-        from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
-
         addresses = await asyncio.to_thread(_addresses, host)
         if not addresses:
             log.info("Wyoming is not announced: %s is reached from this machine only", host)
             return None
+        # Imported here: most servers do not announce anything.
+        from zeroconf import Error, InterfaceChoice
+        from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
         name = socket.gethostname().partition(".")[0]
         service = AsyncServiceInfo(
             SERVICE,
