@@ -24,8 +24,6 @@ SILENCE_S = 5.0
 SPEAKER, SILENCE = 1, -2
 """Speakers of a line. Without diarization all speech is of one."""
 
-SAMPLE_BYTES = 2
-
 
 class BadParameter(UnsupportedFormat):
     """An option in the address that this server does not support. The page is told so after the handshake."""
@@ -45,6 +43,11 @@ class _Line:
     def fields(self) -> dict[str, Any]:
         speaker = SPEAKER if self.text else SILENCE
         return {"speaker": speaker, "text": self.text.strip(), "start": _clock(self.start), "end": _clock(self.end)}
+
+
+def ends_audio(message: Message) -> bool:
+    """The page sends an empty frame when the user has stopped the recording."""
+    return message == b""
 
 
 class WhisperLiveKitAdapter:
@@ -85,6 +88,10 @@ class WhisperLiveKitAdapter:
             raise BadParameter(error.message) from None
         return [Reply(_encode({"type": "config", "useAudioWorklet": True, "mode": self._mode})), Start(language)]
 
+    def expect_decoded(self) -> None:
+        """The client sends a media file: the server decodes it, and ``receive`` gets pcm_f32le, mono 16 kHz."""
+        self._decoder = PcmDecoder("pcm_f32le")
+
     def receive(self, message: Message) -> Sequence[Command]:
         """Audio as pcm_s16le, mono 16 kHz, cut anywhere; empty: the end. Text means nothing here.
 
@@ -92,11 +99,11 @@ class WhisperLiveKitAdapter:
         """
         if self._stopped or isinstance(message, str):
             return []
-        if not message:
+        if ends_audio(message):
             self._stopped = True
             return [Stop()]
         audio = self._odd + message
-        whole = len(audio) - len(audio) % SAMPLE_BYTES
+        whole = len(audio) - len(audio) % self._decoder.frame_bytes
         self._odd = audio[whole:]
         return [Audio(self._decoder.feed(audio[:whole]))] if whole else []
 
