@@ -8,6 +8,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.audio.test_stream_container import record
 from tests.server.scripted import LOUD, QUIET, Server, scripted_server, told
 
 KEY = "0123456789abcdef"
@@ -43,6 +44,31 @@ def test_a_stream(server: Server, mode: str) -> None:
     name = "lines" if mode == "full" else "new_lines"
     last = [line for update in updates for line in update.get(name, [])][-1]
     assert last["text"] == "раз два три"
+
+
+@pytest.mark.parametrize("kind", ["webm", "ogg", "mp4"])
+def test_a_stream_of_a_media_recorder(server: Server, kind: str) -> None:
+    """Pieces of a media file instead of raw audio, as pages send that do not know config: the words are the same."""
+    with opened(server) as socket:
+        for piece in record(kind, seconds=1.25):
+            socket.send(piece)
+        socket.send(b"")
+        updates = told(socket)
+    assert updates[-1] == {"type": "ready_to_stop"}
+    assert updates[-2]["lines"][-1]["text"] == "раз два три"
+    assert updates[-2]["lines"][-1]["end"] == "0:00:01.20"
+
+
+def test_a_damaged_media_file_is_an_error(server: Server) -> None:
+    """The page is told, and the server goes on."""
+    with opened(server) as socket:
+        socket.send(b"\x1a\x45\xdf\xa3" + bytes(5_000))
+        socket.send(b"")
+        updates = told(socket)
+    assert updates[-1]["status"] == "error"
+    assert "damaged" in updates[-1]["error"]
+    assert socket.close_code == 1007
+    server.wait_until("no stream is left", lambda: server.service.streams == 0)
 
 
 def test_a_wrong_option_has_its_own_close_code(server: Server) -> None:

@@ -44,11 +44,12 @@ class Frame:
     payload: bytes = b""
 
 
-def encode(type: str, data: Mapping[str, Any] | None = None) -> bytes:  # noqa: A002  (the field's name in the protocol)
-    """A frame without a payload: the server sends no other."""
+def encode(type: str, data: Mapping[str, Any] | None = None, payload: bytes = b"") -> bytes:  # noqa: A002  (as in JSON)
+    """A frame. The server sends none with a payload."""
     body = json.dumps(data, ensure_ascii=False).encode() if data else b""
-    line = {"type": type} | ({"data_length": len(body)} if body else {})
-    return json.dumps(line).encode() + b"\n" + body
+    lengths = {"data_length": len(body), "payload_length": len(payload)}
+    line = {"type": type} | {name: length for name, length in lengths.items() if length}
+    return json.dumps(line).encode() + b"\n" + body + payload
 
 
 def error_event(error: WhisperLiveKitError) -> bytes:
