@@ -48,6 +48,15 @@ def test_a_taken_port_is_named() -> None:
     need_free_port("127.0.0.1", port)
 
 
+def test_the_variable_of_a_taken_port_is_named() -> None:
+    """The server may have two ports."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartError, match="set WLK_WYOMING_PORT to another port"):
+            need_free_port("127.0.0.1", taken.getsockname()[1], "WLK_WYOMING_PORT")
+
+
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_named(host: str) -> None:
     """An address this machine does not have is an operator's mistake with a clear message."""
