@@ -25,8 +25,9 @@ PORT = free_port()
 @pytest.fixture(scope="module")
 def wyoming(base_model: Path) -> Iterator[Server]:
     """Two workers with one Wyoming port. One stream fits into each: more would be refused."""
-    settings = {"WLK_WYOMING_PORT": str(PORT), "WLK_MAX_SESSIONS": "1", "WLK_GUNICORN_GRACEFUL_TIMEOUT": "50"}
-    with running_server(2, **settings) as running:
+    with running_server(
+        2, WLK_WYOMING_PORT=str(PORT), WLK_MAX_SESSIONS="1", WLK_GUNICORN_GRACEFUL_TIMEOUT="50"
+    ) as running:
         yield running
 
 

@@ -1,6 +1,7 @@
 """The announcement on the local network, found by another zeroconf program on this machine."""
 
 import asyncio
+import gc
 
 import pytest
 from zeroconf import ServiceStateChange, Zeroconf
@@ -64,6 +65,16 @@ async def test_a_server_of_this_machine_only_is_not_announced() -> None:
     assert await Announcement.make("localhost", 10_300) is None
 
 
+async def test_a_server_that_listens_everywhere_names_the_local_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address, not those of bridges to containers; none on a machine without a network."""
+    found = discovery._addresses("0.0.0.0")
+    assert len(found) <= 1
+    assert not any(address.startswith("127.") for address in found)
+    monkeypatch.setattr(discovery, "MULTICAST", ("no-such-host.invalid", 1))
+    assert discovery._addresses("::") == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_without_a_network_the_server_starts(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,3 +82,5 @@ async def test_without_a_network_the_server_starts(
     monkeypatch.setattr(discovery, "_addresses", lambda host: ["203.0.113.7"])
     assert await Announcement.make("203.0.113.7", 10_300) is None
     assert "Wyoming is not announced" in caplog.text
+    caplog.clear()
+    gc.collect()  # zeroconf leaves a socket to the garbage collector, which warns

@@ -93,6 +93,16 @@ class Running:
         client.writer.close()
         return str(frames[-2].data["text"])
 
+    async def nothing_left(self) -> None:
+        """No stream, no place and no connection."""
+        left: list[int] = []
+        for _ in range(300):
+            left = [self.service.streams, self.service.admission.open_streams, len(self.server._clients)]
+            if not any(left):
+                break
+            await asyncio.sleep(0.01)
+        assert left == [0, 0, 0]
+
     def hang_up(self) -> None:
         for client in self._clients:
             client.writer.close()
@@ -134,7 +144,8 @@ async def test_home_assistants_flow() -> None:
             assert kinds[-2:] == ["transcript", "transcript-stop"]
             assert "".join(one.data["text"] for one in frames if one.type == "transcript-chunk") == WORDS
             assert frames[-2].data == {"text": WORDS, "language": language}
-        assert subject.service.admission.open_streams == 0
+        client.writer.close()
+        await subject.nothing_left()
 
 
 async def test_commands_may_be_sent_at_once() -> None:
@@ -190,7 +201,8 @@ async def test_mistakes_end_the_connection_with_an_error() -> None:
         assert frames[1].data["text"] == WORDS
         assert frames[2].data["code"] == "bad_audio"
         assert await subject.transcript() == WORDS
-        assert subject.service.streams == subject.service.admission.open_streams == 0
+        subject.hang_up()
+        await subject.nothing_left()
 
 
 async def test_a_failed_decode_is_an_error() -> None:
@@ -204,7 +216,7 @@ async def test_a_failed_decode_is_an_error() -> None:
         async def fail(_: object) -> Any:
             raise DecodeFailed("the model failed")
 
-        engine.transcribe, works = fail, engine.transcribe  # type: ignore[method-assign]
+        engine.transcribe, works = fail, engine.transcribe  # type: ignore[assignment,method-assign]
         client.send(chunk(SPEECH), STOP)
         frames = await client.up_to("transcript-stop")
         assert [(one.type, one.data.get("code")) for one in frames[-2:]] == [
@@ -224,13 +236,7 @@ async def test_a_client_that_disconnects_leaves_nothing() -> None:
             client.send(sent)
             await client.writer.drain()
             client.writer.transport.abort()
-        left = [1]
-        for _ in range(300):
-            left = [subject.service.streams, subject.service.admission.open_streams, len(subject.server._clients)]
-            if not any(left):
-                break
-            await asyncio.sleep(0.01)
-        assert left == [0, 0, 0]
+        await subject.nothing_left()
 
 
 async def test_silent_and_too_many_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +325,7 @@ def test_any_bytes(caplog: pytest.LogCaptureFixture) -> None:
     try:
         talk()
         assert loop.run_until_complete(subject.transcript()) == WORDS
-        assert subject.service.admission.open_streams == 0
+        loop.run_until_complete(subject.nothing_left())
         assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     finally:
         loop.run_until_complete(context.__aexit__(None, None, None))

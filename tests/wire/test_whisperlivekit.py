@@ -57,9 +57,8 @@ def test_fixtures_are_up_to_date() -> None:
 def test_the_server_speaks_first() -> None:
     """The page waits for config before it asks for the microphone; audio may follow at once."""
     adapter = WhisperLiveKitAdapter({"language": "ru-RU", "token": "secret", "target_language": "en"})
-    kind: type[Adapter] = WhisperLiveKitAdapter  # the interface
-    assert isinstance(adapter, kind)
-    config, start = adapter.open("x")
+    interface: Adapter = adapter
+    config, start = interface.open("x")
     assert isinstance(config, Reply)
     assert json.loads(config.message) == {"type": "config", "useAudioWorklet": True, "mode": "full"}
     assert start == Start("ru")

@@ -71,14 +71,21 @@ def read(*messages: Message) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def begun(*before: bytes, first: bytes | None = None) -> tuple[WyomingAdapter, list[Command | Reply]]:
-    """A transcription, and what it begins with."""
+def transcription(*before: bytes, first: bytes | None = None) -> WyomingAdapter:
+    """One that has not begun."""
     conversation = WyomingConversation(INFO)
     for message in (*before, frame("audio-start", FORMAT) if first is None else first):
         conversation.feed(message)
     adapter = conversation.next()
     assert isinstance(adapter, WyomingAdapter)
-    return adapter, list(adapter.open("x"))
+    return adapter
+
+
+def begun(*before: bytes, first: bytes | None = None) -> tuple[WyomingAdapter, list[Command | Reply]]:
+    """A transcription, and what it begins with."""
+    adapter = transcription(*before, first=first)
+    interface: Adapter = adapter
+    return adapter, list(interface.open("x"))
 
 
 def committed(*texts: str) -> events.Committed:
@@ -224,15 +231,11 @@ def test_home_assistants_flow() -> None:
     """transcribe, audio-start, chunks, audio-stop; then the text, whole and in parts."""
     asked = frame("transcribe", {"language": "ru", "context": {"id": 7}})
     adapter, commands = begun(asked)
-    kind: type[Adapter] = WyomingAdapter  # the interface
-    assert isinstance(adapter, kind)
     assert commands == [Start("ru", commit="utterance")]
     [audio] = adapter.receive(chunk())
     assert isinstance(audio, Audio)
     assert audio.samples == pytest.approx(np.array([1, 2, -1]) / 32_768)
-    assert adapter.holds_text
-    assert list(adapter.receive(STOP)) == [Stop()]
-    assert not adapter.holds_text
+    assert [adapter.holds_text, *adapter.receive(STOP), adapter.holds_text] == [True, Stop(), False]
     told = [
         *adapter.send(events.Ready("x", "base", "ru")),
         *adapter.send(events.Partial(" Вкл", 0, 100)),
