@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, WebSocketRoute, expect, sync_playwright
 
 from benchmarks.serving import running_server
 from tests.browser.test_page import MICROPHONE_FLAGS, QUIET_FLAGS, WAIT_MS
@@ -19,6 +19,9 @@ from tests.speech import DATA, assert_says, clip
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 PHRASE = clip("phrase_3s")
+EBML = b"\x1a\x45\xdf\xa3"
+"""How WebM begins."""
+
 LEAD_S = 1.0
 """Silence before the clip: the browser plays it from the moment the page asks for the microphone."""
 
@@ -102,16 +105,30 @@ def browser(playwright: Playwright, microphone_file: Path) -> Browser:
     return playwright.chromium.launch(executable_path=executable, args=[*QUIET_FLAGS, *MICROPHONE_FLAGS, microphone])
 
 
-def ask_for_media(route: WebSocketRoute) -> None:
-    """Changes ``config`` on its way, so that the page sends what its MediaRecorder makes: WebM with Opus."""
-    upstream = route.connect_to_server()
+def ask_for_media(page: Page) -> list[bytes]:
+    """Changes ``config`` on its way, so that the page sends what its MediaRecorder makes: WebM with Opus. Returns the
+    list that gets what the page sends.
+    """
+    sent: list[bytes] = []
 
-    def to_page(message: str | bytes) -> None:
-        if isinstance(message, str) and '"useAudioWorklet"' in message:
-            message = json.dumps(json.loads(message) | {"useAudioWorklet": False})
-        route.send(message)
+    def connect(route: WebSocketRoute) -> None:
+        upstream = route.connect_to_server()
 
-    upstream.on_message(to_page)
+        def to_page(message: str | bytes) -> None:
+            if isinstance(message, str) and '"useAudioWorklet"' in message:
+                message = json.dumps(json.loads(message) | {"useAudioWorklet": False})
+            route.send(message)
+
+        def to_server(message: str | bytes) -> None:
+            assert isinstance(message, bytes)
+            sent.append(message)
+            upstream.send(message)
+
+        upstream.on_message(to_page)
+        route.on_message(to_server)
+
+    page.route_web_socket("**/asr*", connect)
+    return sent
 
 
 @pytest.mark.browser
@@ -127,8 +144,7 @@ def test_its_own_page(address: str, site: str, playwright: Playwright, microphon
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    if audio == "webm":
-        page.route_web_socket("**/asr*", ask_for_media)
+    media = ask_for_media(page) if audio == "webm" else None
     page.goto(site)
     page.locator("#settingsToggle").click()
     page.locator("#websocketInput").fill(address)
@@ -143,4 +159,5 @@ def test_its_own_page(address: str, site: str, playwright: Playwright, microphon
     said = page.locator("#linesTranscript .textcontent").all_text_contents()
     launched.close()
     assert complaints == []
+    assert media is None or (media[0].startswith(EBML) and b"" in media)
     assert_says(" ".join(said), PHRASE.text)
