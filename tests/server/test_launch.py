@@ -44,8 +44,8 @@ def test_a_taken_port_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=f"cannot listen on port {port} of 127.0.0.1: another program uses it"):
-            need_free_port("127.0.0.1", port)
-    need_free_port("127.0.0.1", port)
+            need_free_port("127.0.0.1", port, "WLK_PORT")
+    need_free_port("127.0.0.1", port, "WLK_PORT")
 
 
 def test_the_variable_of_a_taken_port_is_named() -> None:
@@ -61,7 +61,7 @@ def test_the_variable_of_a_taken_port_is_named() -> None:
 def test_an_address_of_another_machine_is_named(host: str) -> None:
     """An address this machine does not have is an operator's mistake with a clear message."""
     with pytest.raises(StartError, match="this machine has no such address; set WLK_HOST"):
-        need_free_port(host, free_port())
+        need_free_port(host, free_port(), "WLK_PORT")
 
 
 def test_a_taken_port_ends_the_program(tmp_path: Path) -> None:

@@ -342,9 +342,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
-    for variable, port in (("WLK_PORT", settings.port), ("WLK_WYOMING_PORT", settings.wyoming_port)):
-        if not port:
-            continue
+    for variable, port in settings.ports.items():
         try:
             need_free_port(settings.host, port, variable)
         except StartError as error:

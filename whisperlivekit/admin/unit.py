@@ -33,7 +33,6 @@ def render(settings: Settings, root: Path, user: str, python: Path, *, nvidia_mo
     # CUDA's first use creates the device files of the GPU, by a helper that needs root: run it before, as root (+).
     modprobe = "+-/usr/bin/nvidia-modprobe -u -c=0"
     hidden = not any(path.is_relative_to(home) for home in HOMES for path in (root, python, *folders))
-    ports = [port for port in (settings.port, settings.wyoming_port) if port]
     replacements = {
         "ROOT": str(root),
         "PYTHON": str(python),
@@ -41,7 +40,7 @@ def render(settings: Settings, root: Path, user: str, python: Path, *, nvidia_mo
         "STOP_S": str(settings.gunicorn_graceful_timeout + STOP_MARGIN_S),
         "WRITABLE": " ".join(map(str, folders)),
         "HOME": "yes" if hidden else "read-only",
-        "CAPABILITIES": "CAP_NET_BIND_SERVICE" if any(port < 1024 for port in ports) else "",
+        "CAPABILITIES": "CAP_NET_BIND_SERVICE" if min(settings.ports.values()) < 1024 else "",
         "NVIDIA": modprobe,
     }
     lines = TEMPLATE.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -53,7 +53,7 @@ wsgi_app = "whisperlivekit.server.launch:build()"
 worker_class = "whisperlivekit.server.worker.SpeechWorker"
 proc_name = "whisperlivekit"
 # The workers tell the two apart by the port.
-bind = [f"{_address}:{port}" for port in (_settings.port, _settings.wyoming_port) if port]
+bind = [f"{_address}:{port}" for port in _settings.ports.values()]
 workers = worker_count(_settings)
 preload_app = _settings.gunicorn_preload
 timeout = _settings.gunicorn_timeout

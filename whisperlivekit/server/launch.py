@@ -30,16 +30,15 @@ def serve(settings: Settings) -> NoReturn:
     need_device(settings)
     models.find(settings.model, settings.model_dir)
     models.find_silero(settings.model_dir)
-    need_free_port(settings.host, settings.port)
-    if settings.wyoming_port:
-        need_free_port(settings.host, settings.wyoming_port, "WLK_WYOMING_PORT")
+    for variable, port in settings.ports.items():
+        need_free_port(settings.host, port, variable)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_CONF)])  # noqa: S606
 
 
-def need_free_port(host: str, port: int, variable: str = "WLK_PORT") -> None:
-    """Check that the server can listen. ``variable``: the setting that has the port.
+def need_free_port(host: str, port: int, variable: str) -> None:
+    """Check that the server can listen on the port, which the variable sets.
 
     Raises:
         StartError: it cannot; the message says why and what to do.

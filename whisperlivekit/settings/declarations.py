@@ -339,6 +339,11 @@ class Settings(BaseModel):
         return self
 
     @property
+    def ports(self) -> dict[str, int]:
+        """Variable -> port, of each port that the server opens."""
+        return {"WLK_PORT": self.port} | ({"WLK_WYOMING_PORT": self.wyoming_port} if self.wyoming_port else {})
+
+    @property
     def api_key_list(self) -> tuple[str, ...]:
         """The keys of which a client must send one; none: no key is needed."""
         return split(self.api_keys)
