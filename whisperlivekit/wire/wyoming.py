@@ -316,8 +316,7 @@ class WyomingAdapter:
         Raises:
             ClientError: the client made a mistake; the connection must end with this error.
         """
-        assert isinstance(message, bytes)
-        self._frames.feed(message)
+        self._frames.feed(message.encode() if isinstance(message, str) else message)
         return self._receive_frames()
 
     def _receive_frames(self) -> Iterator[Command | Reply]:
