@@ -44,15 +44,24 @@ def test_a_taken_port_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=f"cannot listen on port {port} of 127.0.0.1: another program uses it"):
-            need_free_port("127.0.0.1", port)
-    need_free_port("127.0.0.1", port)
+            need_free_port("127.0.0.1", port, "WLK_PORT")
+    need_free_port("127.0.0.1", port, "WLK_PORT")
+
+
+def test_the_variable_of_a_taken_port_is_named() -> None:
+    """The server may have two ports."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartError, match="set WLK_WYOMING_PORT to another port"):
+            need_free_port("127.0.0.1", taken.getsockname()[1], "WLK_WYOMING_PORT")
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_named(host: str) -> None:
     """An address this machine does not have is an operator's mistake with a clear message."""
     with pytest.raises(StartError, match="this machine has no such address; set WLK_HOST"):
-        need_free_port(host, free_port())
+        need_free_port(host, free_port(), "WLK_PORT")
 
 
 def test_a_taken_port_ends_the_program(tmp_path: Path) -> None:

@@ -342,13 +342,14 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
-    try:
-        need_free_port(settings.host, settings.port)
-    except StartError as error:
-        what, _, remedy = str(error).partition(": ")
-        yield Finding(good=False, what=what, remedy=remedy)
-    else:
-        yield Finding(good=True, what=f"port {settings.port} of {settings.host} is free")
+    for variable, port in settings.ports.items():
+        try:
+            need_free_port(settings.host, port, variable)
+        except StartError as error:
+            what, _, remedy = str(error).partition(": ")
+            yield Finding(good=False, what=what, remedy=remedy)
+        else:
+            yield Finding(good=True, what=f"port {port} of {settings.host} is free")
     if settings.ssl_certfile:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)

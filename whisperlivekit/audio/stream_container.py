@@ -188,11 +188,17 @@ def _complete(turn: asyncio.Future[None]) -> None:
         turn.set_result(None)
 
 
+def signed_format(head: bytes) -> str | None:
+    """FFmpeg's name of the format that begins with ``head``, if its first bytes are a signature, which raw audio does
+    not have by chance.
+    """
+    return next((name for at, magic, name in _FORMATS if head[at : at + len(magic)] == magic), None)
+
+
 def _format(head: bytes) -> str:
     """FFmpeg's name of the format that begins with ``head``, HEAD_BYTES or more."""
-    for at, magic, name in _FORMATS:
-        if head[at : at + len(magic)] == magic:
-            return name
+    if (name := signed_format(head)) is not None:
+        return name
     if head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         # The two bits of the layer, which no AAC has.
         return "mp3" if head[1] & 0x06 else "aac"

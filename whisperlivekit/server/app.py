@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from whisperlivekit import __version__
 from whisperlivekit.errors import WhisperLiveKitError
-from whisperlivekit.server import deepgram, openai_realtime, ops, responses, rest, socket, telephony
+from whisperlivekit.server import asr, deepgram, openai_realtime, ops, responses, rest, socket, telephony
 from whisperlivekit.server.middleware import KnownHosts, ResponseHeaders
 from whisperlivekit.server.service import EngineFactory, Service
 from whisperlivekit.settings.declarations import Settings
@@ -52,6 +52,7 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
         rest.files,
         rest.models,
         socket.router,
+        asr.router,
         deepgram.router,
         openai_realtime.router,
         telephony.router,

@@ -30,14 +30,15 @@ def serve(settings: Settings) -> NoReturn:
     need_device(settings)
     models.find(settings.model, settings.model_dir)
     models.find_silero(settings.model_dir)
-    need_free_port(settings.host, settings.port)
+    for variable, port in settings.ports.items():
+        need_free_port(settings.host, port, variable)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_CONF)])  # noqa: S606
 
 
-def need_free_port(host: str, port: int) -> None:
-    """Check that the server can listen.
+def need_free_port(host: str, port: int, variable: str) -> None:
+    """Check that the server can listen on the port, which the variable sets.
 
     Raises:
         StartError: it cannot; the message says why and what to do.
@@ -51,9 +52,9 @@ def need_free_port(host: str, port: int) -> None:
         except OSError as error:
             match error.errno:
                 case errno.EADDRINUSE:
-                    reason = "another program uses it; stop that program, or set WLK_PORT to another port"
+                    reason = f"another program uses it; stop that program, or set {variable} to another port"
                 case errno.EACCES:
-                    reason = "ports below 1024 need privileges; set WLK_PORT to a higher one"
+                    reason = f"ports below 1024 need privileges; set {variable} to a higher one"
                 case errno.EADDRNOTAVAIL | socket.EAI_NONAME:
                     reason = "this machine has no such address; set WLK_HOST to 127.0.0.1 or 0.0.0.0"
                 case _:
