@@ -8,7 +8,8 @@ lost connection. All times are in seconds.
 import asyncio
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidMessage, InvalidStatus
 
+from benchmarks.frames import SCHEME, open_frames
 from benchmarks.g711 import mulaw_encode
 from benchmarks.scoring import Snapshot
 
@@ -140,6 +142,19 @@ class Dialect(Protocol):
             StreamFailed: the message reports an error, or breaks the protocol.
         """
         ...
+
+
+class Socket(Protocol):
+    """What a stream needs of a connection."""
+
+    @property
+    def local_address(self) -> Any:
+        """Host and port of this end."""
+        ...
+
+    async def send(self, message: Message) -> None: ...
+
+    async def recv(self) -> Message: ...
 
 
 class Native:
@@ -302,7 +317,7 @@ async def play(
     Each chunk has a time of its own, counted from the first one, so a chunk that is sent late does not delay the rest.
 
     Args:
-        url: of the WebSocket.
+        url: of the WebSocket; or tcp://HOST:PORT, for a protocol that has frames of its own.
         dialect: the server's protocol; a new object for each stream.
         sound: the audio.
         pace: 1 is real time; None sends as fast as the server accepts.
@@ -326,15 +341,7 @@ async def play(
     while True:
         dialect.ready = False
         try:
-            async with connect(
-                url,
-                max_size=None,
-                ping_interval=ping_s or 20,
-                ping_timeout=ping_s,
-                open_timeout=min(outage_s, 10),
-                close_timeout=2,
-                compression=None,
-            ) as socket:
+            async with _open(url, ping_s, min(outage_s, 10)) as socket:
                 if on_connection:
                     on_connection(socket.local_address[1])
                 await stream.run(socket, patience_s)
@@ -351,6 +358,24 @@ async def play(
                 raise failure from error
         await asyncio.sleep(_delay_s(failure.code, attempt))
         attempt += 1
+
+
+@asynccontextmanager
+async def _open(url: str, ping_s: float | None, open_timeout: float) -> AsyncIterator[Socket]:
+    if url.startswith(f"{SCHEME}:"):
+        async with open_frames(url, open_timeout) as frames:
+            yield frames
+        return
+    async with connect(
+        url,
+        max_size=None,
+        ping_interval=ping_s or 20,
+        ping_timeout=ping_s,
+        open_timeout=open_timeout,
+        close_timeout=2,
+        compression=None,
+    ) as socket:
+        yield socket
 
 
 def _failure(error: Exception) -> StreamFailed:
@@ -404,7 +429,7 @@ class _Stream:
         """Seconds since the first audio was sent."""
         return 0.0 if self._began is None else asyncio.get_running_loop().time() - self._began
 
-    async def run(self, socket: ClientConnection, patience_s: float) -> None:
+    async def run(self, socket: Socket, patience_s: float) -> None:
         """Run one connection, from the beginning or from where the previous one was lost.
 
         Raises:
@@ -427,7 +452,7 @@ class _Stream:
             # A lost connection fails the sender and the receiver alike; the receiver reports it.
             await asyncio.gather(sender, return_exceptions=True)
 
-    async def _receive(self, socket: ClientConnection, sender: asyncio.Task[None], patience_s: float) -> None:
+    async def _receive(self, socket: Socket, sender: asyncio.Task[None], patience_s: float) -> None:
         while not self._dialect.over:
             receiving = asyncio.ensure_future(socket.recv())
             if not sender.done():
@@ -447,7 +472,7 @@ class _Stream:
                 raise StreamFailed("timed_out", f"the server sent nothing for {patience_s} s") from None
         self.recording.finished_s = self.now()
 
-    async def _send(self, socket: ClientConnection) -> None:
+    async def _send(self, socket: Socket) -> None:
         loop = asyncio.get_running_loop()
         if self._began is None:
             self._began = self.recording.began = loop.time()

@@ -56,9 +56,12 @@ def test_a_checkout_in_a_home_is_read_only() -> None:
     assert lines(Settings(), Path("/home") / "anna" / "speech")["ProtectHome"] == ["read-only"]
 
 
-@pytest.mark.parametrize(("port", "capabilities"), [(8000, ""), (443, "CAP_NET_BIND_SERVICE")])
-def test_only_needed_capabilities_are_granted(port: int, capabilities: str) -> None:
-    told = lines(Settings(port=port), Path("/opt/speech"))
+@pytest.mark.parametrize(
+    ("port", "wyoming_port", "capabilities"),
+    [(8000, 0, ""), (8000, 10300, ""), (443, 0, "CAP_NET_BIND_SERVICE"), (8000, 300, "CAP_NET_BIND_SERVICE")],
+)
+def test_only_needed_capabilities_are_granted(port: int, wyoming_port: int, capabilities: str) -> None:
+    told = lines(Settings(port=port, wyoming_port=wyoming_port), Path("/opt/speech"))
     assert told["CapabilityBoundingSet"] == told["AmbientCapabilities"] == [capabilities]
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisperlivekit.audio.pcm import ENCODINGS, PcmDecoder
+from whisperlivekit.audio.container import decode
+from whisperlivekit.audio.pcm import ENCODINGS, Encoding, PcmDecoder, wav_head
 from whisperlivekit.errors import BadAudio, UnsupportedFormat
 
 
@@ -147,3 +148,15 @@ def test_channels_kept_apart_are_the_mono_streams(rate: int) -> None:
 def test_no_audio_has_both_channels_too() -> None:
     """An empty chunk gives two rows without samples."""
     assert PcmDecoder(channels=2, split=True).feed(b"").shape == (2, 0)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_head_makes_a_file_of_raw_audio(encoding: Encoding, channels: int) -> None:
+    """As a WAV file it gives what the decoder of streams gives."""
+    sound = (8_000 * np.sin(np.arange(16_000) / 20)).astype("<i2")
+    raw = (sound / 32_768).astype("<f4").tobytes() if encoding == "pcm_f32le" else sound.tobytes()
+    decoder = PcmDecoder(encoding, 8_000, channels)
+    expected = np.concatenate([decoder.feed(raw), decoder.flush()])
+    found = np.concatenate(list(decode(wav_head(encoding, 8_000, channels) + raw)))
+    np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -113,6 +113,7 @@ def test_partials_show_the_tail() -> None:
             shown = len(partials)
             partial = partials[-1]
             assert isinstance(partial, Partial)
+            assert "".join(word.text for word in partial.words) == partial.text
             heard = [
                 word for word in stream.words if word.end <= drive.requests[-1].start + len(drive.requests[-1].samples)
             ]

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.wire import conversations, realtime_conversations, recorded, telephony_conversations
+from tests.wire import (
+    conversations,
+    deepgram_conversations,
+    realtime_conversations,
+    recorded,
+    telephony_conversations,
+)
 from whisperlivekit.core.commands import Audio, Command, Configure, Flush, Start, Stop
 from whisperlivekit.core.events import Done, Draining, Event, OfChannel, Ready
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
@@ -69,6 +75,10 @@ ADAPTERS: dict[str, Fuzzed] = {
     "audio_fork": Fuzzed(
         lambda rng: AudioForkAdapter({"channels": rng.choice("12"), "interim": rng.choice(["true", "false"])}),
         telephony_conversations.client_messages("audio_fork"),
+    ),
+    "deepgram": Fuzzed(
+        lambda rng: deepgram_conversations.adapter_for(rng.choice(deepgram_conversations.ADDRESSES)),
+        deepgram_conversations.client_messages(),
     ),
     "openai_realtime": Fuzzed(
         lambda _: OpenAIRealtimeAdapter(model="base", silence_s=0.5, expires_at=0),
@@ -172,7 +182,7 @@ class Connection:
             self._advance(done=False)
         _check_messages(self._adapter.fail(ShuttingDown("this worker is shutting down"), SESSION))
 
-    def _take_all(self, items: Sequence[Command | Reply]) -> None:
+    def _take_all(self, items: Iterable[Command | Reply]) -> None:
         for item in items:
             if isinstance(item, Reply):
                 _check_messages([item.message])

@@ -22,6 +22,7 @@ CASES = [
     ("/metrics", "GET", GOOD),
     ("/v1/audio/transcriptions", "POST", BAD),
     ("/v1/audio/translations", "POST", BAD),
+    ("/v1/listen", "POST", BAD),
     ("/v1/models", "GET", GOOD),
     ("/v1/models/{name}", "GET", GOOD),
 ]

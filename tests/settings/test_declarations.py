@@ -47,3 +47,10 @@ def test_the_ports_are_listed_with_their_variables() -> None:
     assert Settings(vosk_port=2700).http_ports == {"WLK_PORT": 8000, "WLK_VOSK_PORT": 2700}
     with pytest.raises(ValueError, match="WLK_VOSK_PORT and WLK_PORT are both 2700"):
         Settings(port=2700, vosk_port=2700)
+
+
+def test_no_two_ports_are_the_same() -> None:
+    """The variables are named."""
+    assert list(Settings(vosk_port=2700, wyoming_port=10300).ports.values()) == [8000, 2700, 10300]
+    with pytest.raises(ValueError, match="WLK_VOSK_PORT and WLK_WYOMING_PORT are the same port"):
+        Settings(vosk_port=2700, wyoming_port=2700)

@@ -342,7 +342,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 
 def _network(settings: Settings) -> Iterator[Finding]:
-    for variable, port in settings.http_ports.items():
+    for variable, port in settings.ports.items():
         try:
             need_free_port(settings.host, port, variable)
         except StartError as error:

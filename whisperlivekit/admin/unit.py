@@ -40,7 +40,7 @@ def render(settings: Settings, root: Path, user: str, python: Path, *, nvidia_mo
         "STOP_S": str(settings.gunicorn_graceful_timeout + STOP_MARGIN_S),
         "WRITABLE": " ".join(map(str, folders)),
         "HOME": "yes" if hidden else "read-only",
-        "CAPABILITIES": "CAP_NET_BIND_SERVICE" if min(settings.http_ports.values()) < 1024 else "",
+        "CAPABILITIES": "CAP_NET_BIND_SERVICE" if min(settings.ports.values()) < 1024 else "",
         "NVIDIA": modprobe,
     }
     lines = TEMPLATE.read_text(encoding="utf-8").splitlines(keepends=True)

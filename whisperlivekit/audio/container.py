@@ -10,7 +10,7 @@ import io
 from collections.abc import Generator, Iterator
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,15 @@ _FORMATS = (
 """FFmpeg's containers that hold their own audio. Playlists (hls, concat, dash, ...) are not allowed: an uploaded one
 would make the server open any file or address that it names."""
 
-_BROKEN = (ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
+BROKEN = (ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 """What PyAV may raise for a broken file besides FFmpeg's errors: its own checks use Python's exceptions. Among 8000
 damaged files of 22 formats none did, but an exception that escapes would count as a fault of the server."""
+
+
+class Readable(Protocol):
+    """What FFmpeg needs of a file that it only reads forward."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 def decode(source: Path | bytes | BinaryIO, channels: int = 1) -> Generator[NDArray[np.float32], None, None]:
@@ -60,32 +66,53 @@ def decode(source: Path | bytes | BinaryIO, channels: int = 1) -> Generator[NDAr
 
     audible = False
     try:
-        with _open(stream) as container:
-            for piece in _resampled(_frames(container), channels):
+        with open_container(stream) as container:
+            for piece in resampled(frames(container), channels):
                 if piece.size:
                     audible = True
                     yield piece
-    except (av.FFmpegError, *_BROKEN) as error:
+    except (av.FFmpegError, *BROKEN) as error:
         raise BadAudio("the file is damaged, expected audio that can be decoded") from error
     if not audible:
         raise BadAudio("the file has no audio that can be decoded")
 
 
-def _open(stream: BinaryIO) -> "InputContainer":
+def count_channels(file: BinaryIO) -> int:
+    """The channels of a media file's first audio track. Afterwards the file is at its beginning again.
+
+    Raises:
+        BadAudio: the file is not a media file, or has no audio.
+    """
+    try:
+        with open_container(file) as container:
+            if not container.streams.audio:
+                raise BadAudio("the file has no audio track")
+            return int(container.streams.audio[0].codec_context.layout.nb_channels)
+    finally:
+        file.seek(0)
+
+
+def open_container(stream: Readable, name: str | None = None, **options: str) -> "InputContainer":
+    """Read the header. ``name``: FFmpeg's name of the format; None: find out. ``options``: FFmpeg's, of the format.
+
+    Raises:
+        BadAudio: the stream is not in such a format.
+    """
     import av
 
     try:
         return av.open(
             stream,
             mode="r",
-            options={"format_whitelist": _FORMATS, "protocol_whitelist": ""},
+            format=name,
+            options={"format_whitelist": _FORMATS, "protocol_whitelist": "", **options},
             metadata_errors="ignore",
         )
-    except (av.FFmpegError, *_BROKEN) as error:
+    except (av.FFmpegError, *BROKEN) as error:
         raise BadAudio("the file is not a media file that this server can read") from error
 
 
-def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
+def frames(container: "InputContainer") -> Iterator["AudioFrame"]:
     """The decoded frames of the first audio track."""
     import av
 
@@ -103,16 +130,22 @@ def _frames(container: "InputContainer") -> Iterator["AudioFrame"]:
             continue
 
 
-def _resampled(frames: Iterator["AudioFrame"], channels: int) -> Iterator[NDArray[np.float32]]:
-    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz; float32[channels, n] if more than 1."""
+def resampled(
+    decoded: Iterator["AudioFrame"], channels: int = 1, piece_s: float = PIECE_S
+) -> Iterator[NDArray[np.float32]]:
+    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz; float32[channels, n] if more than 1. In
+    pieces of ``piece_s`` seconds.
+    """
     from av import AudioResampler
 
     # Some broadcasts change these on the way.
-    for (rate, _, _), alike in groupby(frames, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)):
+    for (rate, _, _), alike in groupby(
+        decoded, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)
+    ):
         _check_rate(rate)
         # It joins small frames too: a frame may hold a single sample. The samples are interleaved ("flt"), because PyAV
         # reads outside its memory when it gives a frame of 8 or more separate channels to numpy.
-        to_floats = AudioResampler(format="flt", frame_size=int(rate * PIECE_S))
+        to_floats = AudioResampler(format="flt", frame_size=int(rate * piece_s))
         resamplers = [Resampler(rate) for _ in range(channels)]
         for frame in chain(alike, (None,)):
             for floats in to_floats.resample(frame):

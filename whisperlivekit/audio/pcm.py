@@ -1,5 +1,6 @@
 """Raw audio bytes of a stream -> float32 16 kHz, mono or one row for each channel."""
 
+import struct
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -73,6 +74,18 @@ class PcmDecoder:
         """The audio that the resampler still holds, at the end of the stream."""
         rest = [each.flush() for each in self._resamplers]
         return np.stack(rest) if self._split else rest[0]
+
+
+def wav_head(encoding: Encoding, sample_rate: int, channels: int) -> bytes:
+    """The head of a WAV file of unknown length, which makes a file of raw audio. Source: the RIFF specification.
+
+    encoding, sample_rate, channels: see ``PcmDecoder``.
+    """
+    width = _DECODERS[encoding][0]
+    kind = {"pcm_s16le": 1, "pcm_f32le": 3, "alaw": 6, "mulaw": 7}[encoding]
+    unknown = 0xFFFFFFFF
+    audio = (kind, channels, sample_rate, sample_rate * channels * width, channels * width, 8 * width)
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", unknown, b"WAVE", b"fmt ", 16, *audio, b"data", unknown)
 
 
 def _decode_s16(chunk: bytes) -> NDArray[np.float32]:

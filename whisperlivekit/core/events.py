@@ -3,7 +3,7 @@
 Positions are samples at 16 kHz from the beginning of the stream; spans are ``[start, end)``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from whisperlivekit.core.hypothesis import Word
 
@@ -52,6 +52,8 @@ class Partial(OfChannel):
     text: str
     start: int
     end: int
+    words: tuple[Word, ...] = field(default=(), compare=False)
+    """The words of ``text``, which may still change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -477,7 +477,7 @@ class Utterance:
         released = self._release() if overdue or not self._rules.by_utterance else []
         words = [*self._held, *self.tail]
         start, end = (words[0].start, words[-1].end) if words else (self.decoded_to, self.decoded_to)
-        return [*released, Partial("".join(word.text for word in words), start, end)]
+        return [*released, Partial("".join(word.text for word in words), start, end, tuple(words))]
 
     def _release(self) -> list[Output]:
         words, self._held = tuple(self._held), []

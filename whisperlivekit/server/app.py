@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from whisperlivekit import __version__
 from whisperlivekit.errors import WhisperLiveKitError
-from whisperlivekit.server import aeap, openai_realtime, ops, responses, rest, socket, telephony, vosk
+from whisperlivekit.server import aeap, asr, deepgram, openai_realtime, ops, responses, rest, socket, telephony, vosk
 from whisperlivekit.server.middleware import KnownHosts, ResponseHeaders
 from whisperlivekit.server.service import EngineFactory, Service
 from whisperlivekit.settings.declarations import Settings
@@ -52,8 +52,10 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
         rest.files,
         rest.models,
         socket.router,
-        openai_realtime.router,
         vosk.router,
+        openai_realtime.router,
+        deepgram.router,
+        asr.router,
         aeap.router,
         telephony.router,
     )

@@ -30,7 +30,7 @@ def serve(settings: Settings) -> NoReturn:
     need_device(settings)
     models.find(settings.model, settings.model_dir)
     models.find_silero(settings.model_dir)
-    for variable, port in settings.http_ports.items():
+    for variable, port in settings.ports.items():
         need_free_port(settings.host, port, variable)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -4,16 +4,19 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
+from starlette.responses import Response as HttpResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from whisperlivekit.errors import WhisperLiveKitError
 from whisperlivekit.observe.logs import session_context
 from whisperlivekit.server.accounting import StreamAccount
 from whisperlivekit.server.auth import KEY_IS_OPTIONAL, KEY_SCHEMES, client_address
-from whisperlivekit.server.connection import Connection, Disconnected
+from whisperlivekit.server.connection import Channel, Connection, Disconnected
 from whisperlivekit.server.responses import ErrorResponse, error_response
 from whisperlivekit.server.service import Service, ServiceDependency, new_session_id
 from whisperlivekit.wire.adapter import Adapter, Message
@@ -53,13 +56,29 @@ class _WebSocketChannel:
             raise Disconnected from error
 
 
+AnyAdapter = TypeVar("AnyAdapter", bound=Adapter)
+
+
+def _as_it_is(adapter: Adapter, channel: Channel) -> AbstractContextManager[Channel]:  # noqa: ARG001
+    return nullcontext(channel)
+
+
 async def serve_socket(
-    websocket: WebSocket, make_adapter: Callable[[], Adapter], protocol: str, subprotocols: Sequence[str] = ()
+    websocket: WebSocket,
+    make_adapter: Callable[[], AnyAdapter],
+    protocol: str,
+    subprotocols: Sequence[str] = (),
+    *,
+    wrap: Callable[[AnyAdapter, Channel], AbstractContextManager[Channel]] = _as_it_is,
+    session_header: str = "",
+    reject: Callable[[WhisperLiveKitError, str], HttpResponse] = error_response,
 ) -> None:
     """Serve one WebSocket of any protocol, or reject it with an HTTP status before it is accepted.
 
     make_adapter: may raise a ClientError, if the address has wrong options. protocol: the metrics' name. subprotocols:
-    those that clients of this protocol offer and may be answered with.
+    those that clients of this protocol offer and may be answered with. wrap: what comes between the socket and the
+    adapter. session_header: a header of the handshake's answer that names the session. reject: makes the answer to a
+    rejected handshake.
     """
     service: Service = websocket.app.state.service
     address = client_address(websocket)
@@ -72,18 +91,21 @@ async def serve_socket(
         session = new_session_id()
         with session_context(session):
             log.info("session rejected", extra={"code": error.code, "address": address})
-        await websocket.send_denial_response(error_response(error, session))
+        await websocket.send_denial_response(reject(error, session))
         return
     offered = websocket.scope.get("subprotocols", ())
     subprotocol = subprotocol or next((name for name in offered if name in subprotocols), None)
     account = StreamAccount(service.metrics, ticket, protocol)
-    try:
-        await websocket.accept(subprotocol)
-    except BaseException:
-        ticket.release()
-        account.close("disconnected")
-        raise
-    await Connection(_WebSocketChannel(websocket), adapter, service, ticket, account).run()
+    with wrap(adapter, _WebSocketChannel(websocket)) as channel:
+        connection = Connection(channel, adapter, service, ticket, account)
+        headers = [(session_header.encode(), connection.session.encode())] if session_header else []
+        try:
+            await websocket.accept(subprotocol, headers)
+        except BaseException:
+            ticket.release()
+            account.close("disconnected")
+            raise
+        await connection.run()
 
 
 router = APIRouter(tags=["streams"])

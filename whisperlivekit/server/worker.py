@@ -3,6 +3,7 @@
 - It sends heartbeats while it starts and drains, too.
 - It drains its streams before their sockets close: each client is told, and gets the text of the audio it has sent.
 - It is replaced after a number of streams, and only when it serves none; health checks and pages do not count.
+- One of its sockets may be for Wyoming, which is not HTTP.
 - A model that cannot load stops the whole server at its start. A model that fails later ends this worker only.
 """
 
@@ -23,6 +24,7 @@ from uvicorn_worker import UvicornWorker
 from whisperlivekit.server.certificate import LOOK_EVERY_S, CertificateFiles
 from whisperlivekit.server.service import Service, State
 from whisperlivekit.server.transport import HttpTransport, WebSocketTransport
+from whisperlivekit.server.wyoming import WyomingServer
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class DrainingServer(Server):
         super().__init__(worker.config)
         self._worker = worker
         self._service = service
+        self._wyoming = WyomingServer(service)
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to exit; called ten times a second."""
@@ -70,13 +73,17 @@ class DrainingServer(Server):
         """
         if self._worker.replaces_another:
             self._service.warm_within_s = WARM_WITHIN_S
-        await super().startup(sockets)
+        wyoming_port = self._service.settings.wyoming_port
+        wyoming = [listening for listening in sockets or [] if listening.getsockname()[1] == wyoming_port]
+        await super().startup([listening for listening in sockets or [] if listening not in wyoming])
+        await self._wyoming.listen(wyoming)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, drain, then close what is left. If all workers are replaced, wait for a warm one first."""
         await self._wait_for_successor()
         for server in self.servers:
             server.close()
+        await self._wyoming.close()
         await self._service.drain(self._worker.drain_limit_s)
         await super().shutdown(sockets)
 

@@ -109,6 +109,14 @@ class Settings(BaseModel):
         ge=0,
         le=65535,
     )
+    wyoming_port: int = _setting(
+        0,
+        "Network",
+        "TCP port for Home Assistant (the Wyoming protocol), usually 10300. The protocol has neither keys nor "
+        "encryption: everybody who reaches the port at WLK_HOST can use it. 0: off.",
+        ge=0,
+        le=65535,
+    )
     ssl_certfile: Path | None = _setting(
         None, "Network", "Certificate for https, a PEM file. WLK_SSL_KEYFILE must be set too."
     )
@@ -328,6 +336,10 @@ class Settings(BaseModel):
             problems.append("WLK_SSL_KEYFILE is set without WLK_SSL_CERTFILE: https needs both")
         if self.ssl_certfile is not None and self.ssl_keyfile is None:
             problems.append("WLK_SSL_CERTFILE is set without WLK_SSL_KEYFILE: https needs both")
+        if self.wyoming_port == self.port:
+            problems.append("WLK_WYOMING_PORT and WLK_PORT are the same port: use two, for example 10300 and 8000")
+        if self.vosk_port and self.vosk_port == self.wyoming_port:
+            problems.append("WLK_VOSK_PORT and WLK_WYOMING_PORT are the same port: use two, for example 2700 and 10300")
         if self.device == "cpu" and self.compute_type in _CUDA_ONLY_TYPES:
             problems.append(
                 f"WLK_COMPUTE_TYPE={self.compute_type} needs a GPU, which contradicts WHISPER_DEVICE=cpu: "
@@ -341,6 +353,11 @@ class Settings(BaseModel):
     def http_ports(self) -> dict[str, int]:
         """Variable -> port, of each port on which HTTP and WebSockets are served."""
         return {"WLK_PORT": self.port} | ({"WLK_VOSK_PORT": self.vosk_port} if self.vosk_port else {})
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Variable -> port, of each port that the server opens."""
+        return self.http_ports | ({"WLK_WYOMING_PORT": self.wyoming_port} if self.wyoming_port else {})
 
     @property
     def api_key_list(self) -> tuple[str, ...]:

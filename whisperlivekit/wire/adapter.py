@@ -3,7 +3,7 @@
 An adapter does no IO: the server passes it what it received, and sends what it returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,16 +54,17 @@ class Adapter(Protocol):
         """Text that was told by events waits for a message of the client, because only such a message is answered."""
         ...
 
-    def open(self, session: str) -> Sequence[Command | Reply]:
+    def open(self, session: str) -> Iterable[Command | Reply]:
         """What happens before the client's first message. ``session`` is the id that the log has for the connection."""
         ...
 
-    def receive(self, message: Message) -> Sequence[Command | Reply]:
+    def receive(self, message: Message) -> Iterable[Command | Reply]:
         """The commands in a client's message, and the answers that do not wait for the session. The first command of a
         stream is always ``Start``.
 
         Raises:
-            ClientError: the message does not follow the protocol; the connection must end with this error.
+            ClientError: the message does not follow the protocol; the connection must end with this error. What comes
+                before the mistake in the same message may be yielded first.
         """
         ...
 
