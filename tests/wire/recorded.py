@@ -10,6 +10,7 @@
 import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,15 @@ def record(adapter: Adapter, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
             case WhisperLiveKitError():
                 replies = list(adapter.fail(turn, SESSION))
             case _:
-                yield {"from": "session", "event": str(turn)}
+                yield {"from": "session", "event": _described(turn)}
                 replies = list(adapter.send(turn))
         yield from ({"from": "server"} | _shown(message) for message in replies)
+
+
+def _described(event: Event) -> str:
+    """The event without the fields that have their default, so that a new field changes no recorded conversation."""
+    given = [field.name for field in fields(event) if getattr(event, field.name) != field.default]
+    return f"{type(event).__name__}({', '.join(f'{name}={getattr(event, name)!r}' for name in given)})"
 
 
 def _shown(message: str | bytes) -> dict[str, str]:
