@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidMessage, InvalidStatus
 
 from benchmarks.frames import SCHEME, open_frames
 from benchmarks.g711 import mulaw_encode
@@ -135,7 +135,8 @@ class Dialect(Protocol):
         ...
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Process a message from the server.
+        """Process a message from the server. ``{"type": "closed"}`` is the server's close frame, with code 1000, after
+        everything was sent: in some protocols nothing else ends a stream.
 
         Raises:
             StreamFailed: the message reports an error, or breaks the protocol.
@@ -461,6 +462,12 @@ class _Stream:
                 sender.result()
             try:
                 self._take(await asyncio.wait_for(receiving, patience_s))
+            except ConnectionClosedOK:
+                if not sender.done():
+                    raise
+                self._dialect.receive({"type": "closed"})
+                if not self._dialect.over:
+                    raise
             except TimeoutError:
                 raise StreamFailed("timed_out", f"the server sent nothing for {patience_s} s") from None
         self.recording.finished_s = self.now()

@@ -3,6 +3,7 @@
     python -m benchmarks.live --url ws://127.0.0.1:8000/ws --audio A.flac --reference R.json --sessions 4 --json
     python -m benchmarks.live --group 'read=speech/read_*.flac' --group 'phone=speech/phone/*.flac' --sessions 2
     python -m benchmarks.live --audio A.flac --commit utterance --refine
+    python -m benchmarks.live --audio A.flac --protocol realtime
 
 With ``--audio``, that recording is played in ``--sessions`` sessions at the same time. With ``--group``, each recording
 is played once, ``--sessions`` of them at the same time, and the word error rate of each group is printed with its
@@ -11,6 +12,8 @@ interval (see ``benchmarks.groups``).
 With ``--commit utterance``, ``final_p50_s`` and ``final_p95_s`` are the times from the last word of an utterance to its
 text. With ``--refine``, ``wer_refined`` is the word error rate of the refined text, and ``refine_p50_s`` and
 ``refine_p95_s`` the times from the end of a paragraph to its refined text. The groups are scored with the refined text.
+
+``--protocol`` names a protocol of ``benchmarks.dialects``; the audio is resampled to the rate that it wants.
 
 Prints the worst and the median over the sessions: with ``--json`` ``{"worst": {...}, "median": {...}}``, and "groups"
 where there are some. Times are in seconds, counted from the first audio byte sent. ``cpu_s_per_audio_s`` and
@@ -30,7 +33,8 @@ from typing import Any
 
 import psutil
 
-from benchmarks.client import Dialect, Native, Recording, Sound, WhisperLiveKit, play, read_sound
+from benchmarks.client import Recording, Sound, play, read_sound
+from benchmarks.dialects import protocol, protocol_names
 from benchmarks.groups import GroupRow, group_rows, table
 from benchmarks.scoring import TimedWord, count_errors, last_word_latencies, percentile, score, summarise
 from benchmarks.speech import add_group_option, read_groups, read_recording
@@ -107,21 +111,21 @@ def figures(
 
 
 async def run_sessions(
-    url: str, sounds: Sequence[Sound], *, sessions: int, stagger_s: float, protocol: str, start: Mapping[str, Any]
+    url: str, sounds: Sequence[Sound], *, sessions: int, stagger_s: float, spoken: str, start: Mapping[str, Any]
 ) -> list[Recording]:
     """Play every sound once, ``sessions`` at the same time; the first ones start ``stagger_s`` apart.
 
-    ``start``: fields of the native protocol's ``start``.
+    ``spoken``: the protocol. ``start``: fields of the native protocol's ``start``.
     """
+    speaking = protocol(spoken)
     recordings: dict[int, Recording] = {}
     waiting = iter(enumerate(sounds))
 
     async def one(number: int) -> None:
         await asyncio.sleep(number * stagger_s)
         for place, sound in waiting:
-            dialect: Dialect
-            dialect = Native(sound.rate, **start) if protocol == "native" else WhisperLiveKit()
-            recordings[place] = await play(url, dialect, sound)
+            sent = speaking.sound(sound)
+            recordings[place] = await play(url, speaking.dialect(sent.rate, **start), sent)
 
     await asyncio.gather(*(one(number) for number in range(sessions)))
     return [recordings[place] for place in range(len(sounds))]
@@ -133,17 +137,18 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.audio:
         played += [read_recording(options.audio, "", options.reference)] * options.sessions
     sounds = {speech.audio: read_sound(speech.audio) for speech in played}
-    port = urllib.parse.urlsplit(options.url).port or 80
+    url = options.url or f"ws://127.0.0.1:8000{protocol(options.protocol).path}"
+    port = urllib.parse.urlsplit(url).port or 80
     pid = options.server_pid or server_on_port(port)
     meter = Meter(pid) if pid is not None else None
     watching = asyncio.create_task(meter.watch()) if meter else None
     asked = {"commit": options.commit, "refine": options.refine}
     recordings = await run_sessions(
-        options.url,
+        url,
         [sounds[speech.audio] for speech in played],
         sessions=options.sessions,
         stagger_s=options.stagger_s,
-        protocol=options.protocol,
+        spoken=options.protocol,
         start={"language": options.language, **asked},
     )
     if watching:
@@ -175,13 +180,13 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", default="ws://127.0.0.1:8000/ws")
+    parser.add_argument("--url", help="default: the protocol's path on port 8000 of this machine")
     parser.add_argument("--audio", type=Path, help="the recording to play; this or --group")
     parser.add_argument("--reference", type=Path, help="its words; default: the audio's name with .json")
     add_group_option(parser)
     parser.add_argument("--sessions", type=int, default=1, help="at the same time")
     parser.add_argument("--stagger-s", type=float, default=0.7, help="time between the starts of two sessions")
-    parser.add_argument("--protocol", choices=["native", "whisperlivekit"], default="native")
+    parser.add_argument("--protocol", choices=protocol_names(), default="native")
     parser.add_argument("--language", default="ru")
     parser.add_argument("--commit", choices=["words", "utterance"], default="words")
     parser.add_argument("--refine", action="store_true", help="ask for refined text")

@@ -30,7 +30,8 @@ from typing import Any
 import psutil
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.client import Dialect, Native, Recording, Sound, StreamFailed, WhisperLiveKit, play
+from benchmarks.client import Recording, Sound, StreamFailed, play
+from benchmarks.dialects import protocol, protocol_names
 from benchmarks.live import Meter, figures, server_on_port
 from benchmarks.scoring import TimedWord, summarise
 from benchmarks.serving import running_server
@@ -85,15 +86,16 @@ class GpuMeter:
 
 
 async def play_all(
-    url: str, sound: Sound, sessions: int, *, protocol: str, language: str, stagger_s: float
+    url: str, sound: Sound, sessions: int, *, spoken: str, language: str, stagger_s: float
 ) -> tuple[list[Recording], list[str]]:
-    """The recordings of the sessions that succeeded, and the errors of the others."""
+    """The recordings of the sessions that succeeded, and the errors of the others. ``spoken``: the protocol."""
+    speaking = protocol(spoken)
+    sent = speaking.sound(sound)
 
     async def one(number: int) -> Recording | str:
         await asyncio.sleep(number * stagger_s)
-        dialect: Dialect = Native(sound.rate, language=language) if protocol == "native" else WhisperLiveKit()
         try:
-            return await play(url, dialect, sound)
+            return await play(url, speaking.dialect(sent.rate, language=language), sent)
         except (StreamFailed, ConnectionClosed, OSError, TimeoutError) as failed:
             return str(failed)
 
@@ -112,7 +114,7 @@ async def measure(
     began = time.monotonic()
     watching = [asyncio.create_task(one.watch()) for one in (meter, gpu) if one]
     recordings, failures = await play_all(
-        url, sound, sessions, protocol=options.protocol, language=options.language, stagger_s=options.stagger_s
+        url, sound, sessions, spoken=options.protocol, language=options.language, stagger_s=options.stagger_s
     )
     for task in watching:
         task.cancel()
@@ -147,7 +149,7 @@ def server_for(options: argparse.Namespace) -> Iterator[str]:
     settings = dict(pair.partition("=")[::2] for pair in options.set)
     # The limit is what is measured here, so admission must not refuse sessions before it is reached.
     with running_server(1, **{"WLK_MAX_SESSIONS": "256", **settings}) as server:
-        yield server.ws_url
+        yield server.ws_url.removesuffix("/ws") + protocol(options.protocol).path
 
 
 def machine() -> str:
@@ -232,7 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a running server; default: start one, base on the CPU with one worker")
     parser.add_argument("--set", action="append", default=[], metavar="VARIABLE=VALUE", help="for the started server")
-    parser.add_argument("--protocol", choices=["native", "whisperlivekit"], default="native")
+    parser.add_argument("--protocol", choices=protocol_names(), default="native")
     parser.add_argument("--language", default="ru")
     parser.add_argument("--name", default="this server", help="in the plot")
     parser.add_argument("--audio", type=Path, default=Path("benchmarks/material/long.flac"))

@@ -18,12 +18,19 @@ _BASE = ROOT / "models" / "whisper" / "base"
 
 
 def write_tiny_whisper(
-    folder: Path, *, n_mels: int = 80, seed: int = 0, english: bool = False, stored: str = "float16"
+    folder: Path,
+    *,
+    n_mels: int = 80,
+    seed: int = 0,
+    english: bool = False,
+    stored: str = "float16",
+    layers: tuple[int, int] = (1, 1),
 ) -> Path:
     """Write the model into ``folder``, which is made. With 128 mel bands it has the vocabulary of large-v3 too.
 
     Another ``seed`` gives other weights. The tokenizer is that of base. ``english``: the vocabulary has one token less,
-    by which CTranslate2 recognises English models. ``stored``: the type of the weights in the file.
+    by which CTranslate2 recognises English models. ``stored``: the type of the weights in the file. ``layers``: of the
+    encoder and of the decoder.
     """
     from ctranslate2.specs import WhisperSpec
 
@@ -40,7 +47,7 @@ def write_tiny_whisper(
         added.insert(place, {**added[place], "id": yue, "content": "<|yue|>"})
     if english:
         tokens.pop()
-    spec: Any = WhisperSpec(1, HEADS, 1, HEADS)
+    spec: Any = WhisperSpec(layers[0], HEADS, layers[1], HEADS)
     _fill(spec, np.random.default_rng(seed), n_mels, len(tokens))
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [220, tokens.index("<|endoftext|>")]

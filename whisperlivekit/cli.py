@@ -8,6 +8,7 @@ from pathlib import Path
 
 from whisperlivekit.admin import migrate
 from whisperlivekit.core.commands import Start
+from whisperlivekit.core.hypothesis import Task
 from whisperlivekit.engine import models
 from whisperlivekit.errors import WhisperLiveKitError
 from whisperlivekit.settings import documents
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--format", choices=list(FORMATS), default="txt")
     transcribe.add_argument("--output", type=Path, help="file to write; default: standard output")
     transcribe.add_argument("--language", help="a language code, or auto; default: WLK_LANGUAGE")
+    transcribe.add_argument("--translate", action="store_true", help="write in English what is said")
     transcribe.add_argument("--prompt", help="text that shows the model names and style; default: WLK_INIT_PROMPT")
     transcribe.set_defaults(run=_transcribe)
 
@@ -145,7 +147,9 @@ def _transcribe(options: argparse.Namespace) -> int:
         return 2
     from whisperlivekit.admin.transcribe import transcribe
 
-    words = transcribe(load_settings(), options.file, Start(language=options.language, prompt=options.prompt))
+    task: Task = "translate" if options.translate else "transcribe"
+    start = Start(language=options.language, prompt=options.prompt, realtime=False, task=task)
+    words = transcribe(load_settings(), options.file, start)
     result = FORMATS[options.format](words)
     if options.output:
         options.output.write_text(result, encoding="utf-8")

@@ -75,6 +75,31 @@ def test_ffmpeg_files(container: str, codec: str) -> None:
     check_tone(video_file(2.0, container, codec))
 
 
+@pytest.mark.parametrize(("kind", "rate"), [("WAV", 8_000), ("FLAC", 16_000)])
+def test_channels_can_be_kept_apart(kind: str, rate: int) -> None:
+    """Each row is what the file of that channel alone gives."""
+    both = np.random.default_rng(4).normal(0, 0.1, (2 * rate, 2))
+
+    def written(samples: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, rate, format=kind)
+        return buffer.getvalue()
+
+    pieces = list(decode(written(both), channels=2))
+    assert len(pieces) >= 3
+    rows = np.concatenate(pieces, axis=1)
+    for channel in (0, 1):
+        alone = np.concatenate(list(decode(written(both[:, channel]))))
+        np.testing.assert_allclose(rows[channel], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "found"), [(1, "1 channel"), (3, "3 channels")])
+def test_a_file_without_the_channels_that_are_asked_for(channels: int, found: str) -> None:
+    """It is not a recording of two speakers: the error says how many channels it has."""
+    with pytest.raises(BadAudio, match=f"the file has {found}, expected 2, one for each speaker"):
+        list(decode(sound_file(1.0, 16_000, channels, "WAV"), channels=2))
+
+
 def test_a_path_and_an_open_file(tmp_path: Path) -> None:
     """A path and an open file at any position give the same audio as the file's bytes."""
     path = tmp_path / "tone.wav"

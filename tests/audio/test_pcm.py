@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisperlivekit.audio.pcm import ENCODINGS, PcmDecoder
+from whisperlivekit.audio.container import decode
+from whisperlivekit.audio.pcm import ENCODINGS, Encoding, PcmDecoder, wav_head
 from whisperlivekit.errors import BadAudio, UnsupportedFormat
 
 
@@ -127,3 +128,35 @@ def test_unsupported_formats_say_what_is_supported(arguments: tuple[str, int, in
     """The message gives what was found, then what is supported."""
     with pytest.raises(UnsupportedFormat, match=message):
         PcmDecoder(*arguments)
+
+
+@pytest.mark.parametrize("rate", [16_000, 8_000])
+def test_channels_kept_apart_are_the_mono_streams(rate: int) -> None:
+    """Each row is what a decoder of that channel alone gives, and all rows are equally long."""
+    both = np.random.default_rng(3).integers(-9_000, 9_000, (2_400, 2)).astype("<i2")
+    split = PcmDecoder(sample_rate=rate, channels=2, split=True)
+    rows = np.concatenate(
+        [split.feed(both[:1_000].tobytes()), split.feed(both[1_000:].tobytes()), split.flush()], axis=1
+    )
+    for channel in (0, 1):
+        alone = PcmDecoder(sample_rate=rate)
+        mono = np.concatenate([alone.feed(both[:, channel].tobytes()), alone.flush()])
+        np.testing.assert_allclose(rows[channel], mono, atol=1e-6)
+    assert split.frame_bytes == 4
+
+
+def test_no_audio_has_both_channels_too() -> None:
+    """An empty chunk gives two rows without samples."""
+    assert PcmDecoder(channels=2, split=True).feed(b"").shape == (2, 0)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_head_makes_a_file_of_raw_audio(encoding: Encoding, channels: int) -> None:
+    """As a WAV file it gives what the decoder of streams gives."""
+    sound = (8_000 * np.sin(np.arange(16_000) / 20)).astype("<i2")
+    raw = (sound / 32_768).astype("<f4").tobytes() if encoding == "pcm_f32le" else sound.tobytes()
+    decoder = PcmDecoder(encoding, 8_000, channels)
+    expected = np.concatenate([decoder.feed(raw), decoder.flush()])
+    found = np.concatenate(list(decode(wav_head(encoding, 8_000, channels) + raw)))
+    np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -11,12 +11,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from whisperlivekit.audio import stream_container
-from whisperlivekit.audio.container import decode
+from whisperlivekit.audio.container import decode, frames
 from whisperlivekit.audio.stream_container import SILENT_BYTES, TRAILER_BYTES, StreamContainer
 from whisperlivekit.errors import BadAudio
 
@@ -86,9 +87,9 @@ async def drained(container: StreamContainer) -> list[NDArray[np.float32]]:
     return pieces
 
 
-async def played(chunks: list[bytes]) -> list[NDArray[np.float32]]:
+async def played(chunks: list[bytes], channels: int = 1) -> list[NDArray[np.float32]]:
     """What a stream of these chunks gives."""
-    container, pieces = StreamContainer(), []
+    container, pieces = StreamContainer(channels), []
     try:
         for chunk in chunks:
             container.feed(chunk)
@@ -165,6 +166,20 @@ async def test_what_is_no_media_file_is_an_error() -> None:
         await played([b"\x1a\x45\xdf\xa3" + b"garbage" * 1_000])
 
 
+async def test_channels_are_kept_apart() -> None:
+    """A stereo recording of two speakers. The number of channels must be the one that was announced."""
+    buffer = io.BytesIO()
+    left = (0.5 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)).astype(np.float32)
+    soundfile.write(buffer, np.stack([left, np.zeros_like(left)], axis=1), 16_000, format="WAV")
+    pieces = await played(cut(buffer.getvalue(), 1_001), channels=2)
+    audio = np.concatenate(pieces, axis=1)
+    assert audio.shape == (2, 32_000)
+    np.testing.assert_allclose(audio[0], left, atol=1e-4)
+    assert not audio[1].any()
+    with pytest.raises(BadAudio, match="has 1 channels, expected 2"):
+        await played(record("wav"), channels=2)
+
+
 async def test_a_stream_without_bytes_has_no_audio() -> None:
     assert await played([]) == await played([b"", b""]) == []
 
@@ -203,29 +218,29 @@ async def test_silence_that_compresses_well_needs_little_memory() -> None:
     output: Any
     with av.open(buffer, mode="w", format="flac") as output:
         stream = output.add_stream("flac", rate=8_000, layout="mono")
-        for at in range(60):
+        for at in range(20):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 80_000), np.int16), format="s16", layout="mono")
             frame.sample_rate, frame.pts = 8_000, at * 80_000
             for packet in stream.encode(frame):
                 output.mux(packet)
     container = StreamContainer()
     container.feed(buffer.getvalue())
-    assert len(buffer.getvalue()) < 150_000
+    assert len(buffer.getvalue()) < 50_000
     count = heard = 0
     while (piece := await container.read()) is not None:
         heard += len(piece)
         count += 1
         assert len(piece) <= 8_400
         assert sum(map(len, container._pieces)) == 0
-    assert heard / 16_000 > 590
-    assert count > 1_000
+    assert heard / 16_000 > 190
+    assert count > 350
     container.close()
 
 
 async def test_the_event_loop_goes_on_while_a_piece_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding happens in another thread."""
     may_go_on = threading.Event()
-    usual = stream_container.frames
+    usual = frames
 
     def slow(container: Any) -> Any:
         assert may_go_on.wait(10)
@@ -270,7 +285,7 @@ async def test_a_reader_may_be_cancelled() -> None:
 WEBM, OGG = (b"".join(record(kind, 0.5)) for kind in ("webm", "ogg"))
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     data=st.sampled_from([WEBM, OGG]),
     damage=st.lists(st.tuples(st.integers(0, 5_000), st.binary(min_size=1, max_size=20)), max_size=4),
@@ -283,7 +298,7 @@ def test_any_damage_ends_in_audio_or_in_a_client_error(
     for place, garbage in damage:
         at = place % len(data)
         data = data[:at] + garbage + data[at + len(garbage) :]
-    chunks = []
+    chunks: list[bytes] = []
     while data:
         step = steps[len(chunks) % len(steps)]
         chunks.append(data[:step])

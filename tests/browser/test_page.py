@@ -259,6 +259,47 @@ def test_words_and_saved_files(open_page: Open) -> None:
     assert record.stopped
 
 
+STEREO_TAB = """
+navigator.mediaDevices.getDisplayMedia = async () => {
+    const context = new AudioContext();
+    const merger = context.createChannelMerger(2);
+    for (const [channel, from, to] of [[0, 0.5, 2.0], [1, 3.5, 5.0]]) {
+        const volume = new GainNode(context, { gain: 0 });
+        volume.gain.setValueAtTime(0.5, context.currentTime + from);
+        volume.gain.setValueAtTime(0, context.currentTime + to);
+        const tone = new OscillatorNode(context);
+        tone.connect(volume).connect(merger, 0, channel);
+        tone.start();
+    }
+    const output = context.createMediaStreamDestination();
+    merger.connect(output);
+    return output.stream;
+};
+"""
+"""In place of a tab, which a browser without a screen cannot share: a tone on the left, then one on the right."""
+
+
+def test_stereo_sound_of_a_tab_is_a_dialogue(open_page: Open) -> None:
+    """The words of each channel are the paragraph of a speaker, on the page and in the saved text."""
+    with scripted_server() as server:
+        page = open_page(f"{server.url}/", script=STEREO_TAB)
+        page.get_by_label("Источник звука").select_option(label="Вкладка, стерео: два говорящих…")
+        page.locator("#record").click()
+        expect(page.locator("#log .paragraph")).to_have_count(2)
+        page.wait_for_function("() => document.getElementById('timer').textContent >= '0:06'")
+        page.locator("#record").click()
+        expect(page.locator("#state")).to_have_text("Запись закончена")
+        said = [paragraph.inner_text() for paragraph in page.locator("#log .paragraph p").all()]
+        assert [text[:3] for text in said] == ["1: ", "2: "]
+        assert all(len(text.split()) >= 3 for text in said), said
+        expect(page.locator("#log .partial")).to_have_count(0)
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Скачать как TXT").click()
+        download: Download = waiting.value
+        assert Path(download.path()).read_text(encoding="utf-8") == "\n\n".join(said) + "\n"
+        assert server.service.admission.open_streams == 0
+
+
 def test_second_recording_continues_the_text(open_page: Open) -> None:
     """A second recording keeps the text of the first and goes on counting time."""
     with ScriptedServer([("раз", 1.0)]) as server:

@@ -282,17 +282,32 @@ def test_the_language_is_detected_once() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [(Start(), ("en", "server")), (Start("ru", ""), ("ru", "")), (Start("auto"), (None, "server"))],
+    [
+        (Start(), ("en", "server")),
+        (Start("ru", ""), ("ru", "")),
+        (Start("auto"), (None, "server")),
+        (Start("ru", task="translate"), ("ru", "")),
+        (Start("ru", "own", task="translate"), ("ru", "own")),
+    ],
 )
 def test_what_the_client_asks_for_goes_first(asked: Start, expected: tuple[str | None, str]) -> None:
-    """Language and prompt of the request, or the server's."""
+    """Language and prompt of the request, or the server's. A translation does not get the server's prompt, which shows
+    how to write another language.
+    """
     session = FileSession(FileConfig(language="en", prompt="server"), asked)
     session.receive_audio(np.ones(2 * SAMPLE_RATE, np.float32))
     session.receive_speech(np.full(60, 0.9, np.float32))
     session.receive_stop()
     request = session.next_decode()
     assert request is not None
-    assert (request.language, request.prompt) == expected
+    assert (request.language, request.prompt, request.task) == (*expected, asked.task)
+
+
+def test_words_come_with_the_probability_of_no_speech() -> None:
+    """That of their paragraph."""
+    stream = talk(4)
+    drive = Drive(stream, lambda request: replace(hear(stream, request), no_speech_probability=0.125)).run()
+    assert [event.no_speech_probability for event in drive.events if isinstance(event, Committed)] == [0.125]
 
 
 def test_a_flush_ends_the_paragraph_and_is_answered_after_it() -> None:

@@ -54,7 +54,8 @@ chunk_sizes = st.lists(
 
 
 BY_UTTERANCE = Start(commit="utterance")
-starts = st.sampled_from([Start(), BY_UTTERANCE, Start(refine=True), Start(commit="utterance", refine=True)])
+TRANSLATE = Start(task="translate")
+starts = st.sampled_from([Start(), BY_UTTERANCE, Start(refine=True), Start(commit="utterance", refine=True), TRANSLATE])
 
 
 def chunked(sizes: list[int]) -> list[int]:
@@ -112,6 +113,7 @@ def test_partials_show_the_tail() -> None:
             shown = len(partials)
             partial = partials[-1]
             assert isinstance(partial, Partial)
+            assert "".join(word.text for word in partial.words) == partial.text
             heard = [
                 word for word in stream.words if word.end <= drive.requests[-1].start + len(drive.requests[-1].samples)
             ]
@@ -590,6 +592,65 @@ def test_by_utterance_words_before_a_gap_come_before_it() -> None:
     ((start, end),) = drive.gaps
     assert drive.words == [word for word in stream.words if word.end <= start or word.start >= end]
     check(drive)
+
+
+# ---- translation
+
+
+def test_a_translation_comes_by_utterance() -> None:
+    """Whatever the client says of ``commit``. The decoder is given no text: which audio it belongs to is not known."""
+    drive = Drive(TWO, TWO.decode, start=TRANSLATE).run([CHUNK])
+    told = [event for event in drive.events if isinstance(event, Committed | UtteranceEnded)]
+    assert [type(event) for event in told] == [Committed, UtteranceEnded] * 2
+    assert {(request.task, request.context_text, request.prefix) for request in drive.requests} == {
+        ("translate", "", "")
+    }
+    assert drive.words == TWO.words
+    check(drive)
+
+
+def test_a_translation_is_divided_in_pauses() -> None:
+    """After 8 s a short pause is enough to begin a new window. So no window is cut where somebody speaks, and a long
+    utterance needs no long decodes.
+    """
+    speech = (0.5, 5, 0.4, 5, 0.4, 5, 0.4, 5, 1)
+    stream = seconds(*speech)
+    drive = Drive(stream, stream.decode, start=TRANSLATE).run([CHUNK])
+    assert len(drive.utterances) == len(only(drive, Committed)) == 1
+    assert drive.words == stream.words
+    starts = sorted({request.start for request in drive.requests})
+    assert len(starts) == 2
+    assert not any(low <= starts[1] < high for low, high in stream.speech)
+    check(drive)
+
+
+def test_a_translation_without_pause_is_cut() -> None:
+    """Where nobody makes a pause for 15 s, a window ends where it is full, and the next one begins there."""
+    stream = seconds(0.5, 40, 1)
+    drive = Drive(stream, stream.decode, start=TRANSLATE).run([CHUNK])
+    assert max(len(request.samples) for request in drive.requests) == to_samples(15)
+    assert len(stream.words) - len(drive.words) <= 2
+    check(drive)
+
+
+def test_a_translation_has_options_of_its_own() -> None:
+    """The server's prompt is in the language that is spoken, and hotwords are compared with what was said: a
+    translation has neither. A client's own prompt is given to the decoder.
+    """
+    config = SessionConfig(language="ru", prompt="Сервер.")
+
+    def first(start: Start) -> DecodeRequest:
+        return Drive(TWO, TWO.decode, config, start).run([CHUNK]).requests[0]
+
+    plain = first(replace(TRANSLATE, hotwords=("Сбербанк",)))
+    assert (plain.language, plain.prompt, plain.hotwords) == ("ru", "", ())
+    assert first(replace(TRANSLATE, prompt="A speech.")).prompt == "A speech."
+
+
+def test_a_translation_is_not_refined() -> None:
+    """Which committed words belong to which audio is not known, so none of them can be replaced."""
+    with pytest.raises(ValueError, match="found refine and task translate"):
+        Start(refine=True, task="translate")
 
 
 # ---- context: what was said before

@@ -93,6 +93,7 @@ def test_a_batch_is_of_one_kind() -> None:
         asked(7, context_text=" раз"),
         asked(8, language=None),
         asked(9, beams=5),
+        asked(11, task="translate"),
     ]
     alike = asked(10, hotwords=("слово",))
     assert next_batch([first, *others, alike], 8) == [first, alike]

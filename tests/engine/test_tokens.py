@@ -29,6 +29,16 @@ def test_a_request_without_texts(tokenizers: Tokenizers) -> None:
     assert tokens.budget == TOKENS + 2 * TOKENS_PER_SECOND
 
 
+def test_the_task_is_in_the_prompt(tokenizers: Tokenizers) -> None:
+    """``<|translate|>`` in the place of ``<|transcribe|>``, after the language that is spoken."""
+    plain, translated = (
+        tokenizers.request(DecodeRequest(1, SILENCE, 0, "ru", task=task), "ru").prompt
+        for task in ("transcribe", "translate")
+    )
+    assert plain[2] - translated[2] == 1
+    assert [*plain[:2], plain[3]] == [*translated[:2], translated[3]]
+
+
 def test_the_prompt_comes_first(tokenizers: Tokenizers) -> None:
     """As text before the transcript starts, without the hotwords; the id of the last task token can be replaced."""
     request = DecodeRequest(1, SILENCE, 0, "ru", prompt="Имя.", hotwords=("Иной", "слово"))

@@ -64,6 +64,33 @@ def test_the_language_is_detected(whisper_base: WhisperModel) -> None:
     assert_says(text_of(hypothesis), PHRASE.text)
 
 
+def english(text: str) -> bool:
+    """Words of English letters only, and at least three of them."""
+    words = normalise(text)
+    return len(words) > 2 and all(letter.isascii() for word in words for letter in word)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("final", [False, True])
+def test_a_phrase_is_translated(whisper_base: WhisperModel, final: bool) -> None:
+    """The words are English, with times inside the audio that never decrease; the language is that of the speech. How
+    well base translates differs between processors.
+    """
+    (hypothesis,) = whisper_base.decode([request(task="translate", final=final)])
+    assert english(text_of(hypothesis)), text_of(hypothesis)
+    assert hypothesis.language == "ru"
+    starts = [word.start for word in hypothesis.words]
+    assert starts == sorted(starts)
+    assert 0 <= starts[0] < hypothesis.words[-1].end <= len(PHRASE.samples)
+
+
+@pytest.mark.model
+def test_a_translation_is_separated_by_spaces_whatever_is_spoken(whisper_base: WhisperModel) -> None:
+    """Chinese is divided into letters, its translation into words."""
+    (hypothesis,) = whisper_base.decode([request(task="translate", language="zh", final=True)])
+    assert all(word.text.startswith(" ") for word in hypothesis.words[1:])
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("samples", [0, 1, SHORTEST - 1])
 def test_a_window_too_short_for_a_word_has_none(whisper_base: WhisperModel, samples: int) -> None:

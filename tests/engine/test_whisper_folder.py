@@ -13,7 +13,7 @@ from tests.tiny_whisper import write_tiny_whisper
 from whisperlivekit.core.hypothesis import DecodeRequest
 from whisperlivekit.engine.ct2_format import UnknownFormat
 from whisperlivekit.engine.whisper import EngineConfig, WhisperModel
-from whisperlivekit.engine.whisper_folder import Details, complete_config, examine
+from whisperlivekit.engine.whisper_folder import Details, can_translate, complete_config, examine
 
 pytestmark = pytest.mark.model
 
@@ -53,6 +53,15 @@ def test_a_model_without_russian_is_recognised(own: Path) -> None:
     """The vocabulary of English models has one token less."""
     write_tiny_whisper(own.parent / "english", english=True)
     assert examine(own.parent / "english") == Details(n_mels=80, multilingual=False, type="float16")
+
+
+def test_models_that_were_not_trained_to_translate_are_recognised(base_model: Path, tmp_path: Path) -> None:
+    """English models by their vocabulary; large-v3-turbo and distil models because their decoder has fewer layers."""
+    english = write_tiny_whisper(tmp_path / "english", english=True)
+    turbo = write_tiny_whisper(tmp_path / "turbo", n_mels=128, layers=(2, 1))
+    large = write_tiny_whisper(tmp_path / "large", n_mels=128, layers=(2, 2))
+    assert [can_translate(folder) for folder in (base_model, large, turbo, english)] == [True, True, False, False]
+    assert not WhisperModel(EngineConfig(turbo, "cpu")).translates
 
 
 def cut_weights(own: Path) -> None:

@@ -21,6 +21,10 @@ CASES = [
     ("/ready", "GET", GOOD),
     ("/metrics", "GET", GOOD),
     ("/v1/audio/transcriptions", "POST", BAD),
+    ("/v1/audio/translations", "POST", BAD),
+    ("/v1/listen", "POST", BAD),
+    ("/v1/models", "GET", GOOD),
+    ("/v1/models/{name}", "GET", GOOD),
 ]
 """Path, method, and whether valid or invalid requests are generated. Valid audio cannot be generated: for the endpoint
 that takes a file, tests/server/test_rest.py has valid requests."""

@@ -73,6 +73,23 @@ def test_latencies_of_real_time_audio_are_counted() -> None:
     assert told["lag_seconds_sum"] == ticket.lag_s == 1.0
 
 
+def test_a_stereo_stream_is_as_late_as_its_slower_channel() -> None:
+    """Its audio counts for both channels, and what one of them shows is not new text of the other."""
+    end = 2 * SECOND
+    told, ticket = accounted(
+        (Partial("да", 0, SECOND, channel=0), end),
+        (Partial("да", 0, SECOND, channel=1), end),
+        (Progress(end, SECOND, 0, channel=0), end),
+        (Progress(end, end, 0, channel=1), end),
+        received=end,
+        start=Start(channels=2),
+    )
+    assert told["audio_seconds_total"] == 4
+    assert told["session_audio_seconds_sum"] == 2
+    assert told["partial_latency_seconds_count"] == 2
+    assert ticket.lag_s == 1.0
+
+
 def test_a_stream_that_commits_by_utterance_is_not_late_while_its_words_wait() -> None:
     """Its words are held on purpose: what counts is how far the decodes are, and when the last word comes."""
     end = 2 * SECOND

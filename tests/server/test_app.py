@@ -113,7 +113,8 @@ def test_every_path_is_described() -> None:
     with TestClient(app, base_url="http://localhost") as client:
         described = client.get("/openapi.json").json()
         assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
-    assert set(described["paths"]) == {"/live", "/ready", "/metrics", "/ws", "/v1/audio/transcriptions"}
+    openai = {"/v1/audio/transcriptions", "/v1/audio/translations", "/v1/models", "/v1/models/{name}"}
+    assert set(described["paths"]) == {"/live", "/ready", "/metrics", "/ws", "/v1/listen", *openai}
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert not any("422" in operation["responses"] for operation in operations)
     schemas = set(described["components"]["schemas"])

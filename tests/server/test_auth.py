@@ -61,13 +61,16 @@ def test_a_star_allows_every_page() -> None:
         ({"authorization": f"bearer  {KEY} "}, {}, [], None),
         ({}, {"token": KEY}, [], None),
         ({}, {}, ["token", KEY], "token"),
+        ({}, {}, ["realtime", f"openai-insecure-api-key.{KEY}"], None),
         ({"authorization": "Bearer wrong"}, {"token": KEY}, [], None),
     ],
 )
-def test_a_key_is_taken_from_three_places(
+def test_a_key_is_taken_from_each_place(
     headers: dict[str, str], query: dict[str, str], subprotocols: list[str], answer: str | None
 ) -> None:
-    """Header, query, subprotocol; the last one is answered, or browsers end the connection."""
+    """Header, query, subprotocol; "token" is answered, or browsers end the connection. Of the subprotocols of OpenAI's
+    clients, the route answers the other one.
+    """
     assert Guard(keys=("another key of ours", KEY)).check_key(headers, query, subprotocols) == answer
 
 
@@ -80,6 +83,7 @@ def test_a_key_is_taken_from_three_places(
         ({}, {"token": ""}, []),
         ({}, {}, [KEY]),
         ({}, {}, ["token"]),
+        ({}, {}, ["realtime", f"openai-insecure-api-key.{KEY[:-1]}"]),
         ({}, {"token": "ключ"}, []),
         ({}, {}, []),
     ],

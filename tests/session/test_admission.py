@@ -88,6 +88,36 @@ def test_counts_are_right_whatever_happens(moves: list[tuple[str, bool]], limit:
     assert admission.open_streams == 0
 
 
+def test_a_stereo_stream_takes_two_places() -> None:
+    """Of the worker and of its address, from when it is known to have two channels until it ends."""
+    admission = Admission(limit=3, per_address=2)
+    stereo = admission.admit("a")
+    stereo.take(2)
+    assert admission.open_streams == 2
+    with pytest.raises(NoCapacity, match=r"^2 of 2 streams of your address are in use"):
+        admission.admit("a")
+    other = admission.admit("b")
+    with pytest.raises(NoCapacity, match=r"^3 of 3 streams are in use"):
+        other.take(2)
+    assert other.places == 1
+    stereo.take(1)
+    other.take(2)
+    other.release()
+    stereo.release()
+    stereo.release()
+    assert admission.open_streams == 0
+    admission.admit("a").take(2)
+
+
+def test_one_address_may_not_widen_its_streams_without_end() -> None:
+    """The limit of an address holds for channels too."""
+    admission = Admission(limit=10, per_address=3)
+    admission.admit("a").take(2)
+    with pytest.raises(NoCapacity, match=r"^3 of 3 streams of your address are in use") as caught:
+        admission.admit("a").take(2)
+    assert caught.value.reason == "address"
+
+
 # ---- measured limits
 
 

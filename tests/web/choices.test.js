@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { TAB, languageChoices, sourceChoices } from "../../whisperlivekit/web/choices.js";
+import { STEREO_TAB, TAB, languageChoices, sourceChoices } from "../../whisperlivekit/web/choices.js";
 import { SPEECH_LANGUAGES, Translator } from "../../whisperlivekit/web/i18n.js";
 
 describe("languageChoices", () => {
@@ -23,13 +23,14 @@ describe("languageChoices", () => {
 
 describe("sourceChoices", () => {
   const translator = new Translator("ru");
-  it("begins with the default, numbers microphones without a name, and ends with the tab", () => {
+  it("begins with the default, numbers microphones without a name, and ends with the tabs", () => {
     const devices = [{ deviceId: "a", label: "" }, { deviceId: "b", label: "Headset" }];
     assert.deepEqual(sourceChoices(devices, true, translator), [
       { text: "Микрофон по умолчанию", value: "" },
       { text: "Микрофон 1", value: "a" },
       { text: "Headset", value: "b" },
       { text: "Звук вкладки или экрана…", value: TAB },
+      { text: "Вкладка, стерео: два говорящих…", value: STEREO_TAB },
     ]);
   });
 

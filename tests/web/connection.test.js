@@ -481,6 +481,67 @@ describe("a socket that does not open", () => {
   }
 });
 
+describe("a stereo stream", () => {
+  const stereo = () => open({ start: { language: "ru", channels: 2, multichannel: true } });
+  /** Frames whose values are their positions, on both channels. */
+  const frames = (from, length) => Int16Array.from({ length: 2 * length }, (_, index) => from + (index >> 1));
+
+  it("is announced, and its positions count frames", () => {
+    const { connection, sockets } = stereo();
+    connection.push(frames(0, 3200));
+    assert.equal(connection.backlog.end, 3200);
+    assert.equal(connection.unsent_s, 0.2);
+    sockets[0].ready();
+    assert.deepEqual(sockets[0].texts, [
+      { type: "start", encoding: "pcm_s16le", sample_rate: 16000, channels: 2, multichannel: true, language: "ru" },
+    ]);
+    assert.deepEqual(sockets[0].audio, [...frames(0, 3200)]);
+  });
+
+  it("is resumed from the smaller position, with the words and the position of each channel", () => {
+    const transcript = new Transcript();
+    const { connection, sockets, clock } = open({
+      start: { channels: 2, multichannel: true },
+      onEvent: (event) => transcript.apply(event),
+      committedAfter: (position, channel) => transcript.wordsAfter(position, channel),
+    });
+    sockets[0].ready();
+    connection.push(frames(0, 32000));
+    sockets[0].serve({ ...committed(" да", 1, 1.5, 8000), channel: 1 });
+    sockets[0].serve({ ...committed(" алло", 0, 0.5, 20000), channel: 0 });
+    assert.equal(connection.backlog.start, 8000);
+    sockets[0].end(1006);
+    clock.advance(1000);
+    sockets[1].ready(8000);
+    assert.deepEqual(sockets[1].texts[0].resume, {
+      session: "first",
+      position: 8000,
+      channels: [
+        { position: 20000, words: [] },
+        { position: 8000, words: [{ text: " да", start: 1, end: 1.5, probability: 0.9 }] },
+      ],
+    });
+    assert.deepEqual(sockets[1].audio, [...frames(8000, 24000)]);
+  });
+
+  it("has a gap of each channel for audio that the backlog had to drop", () => {
+    const { connection, sockets, clock, events } = open({
+      start: { channels: 2, multichannel: true },
+      committedAfter: () => [],
+      backlog: new Backlog(16000, 2),
+    });
+    sockets[0].ready();
+    sockets[0].serve({ type: "progress", received_s: 1, settled_s: 1, lag_s: 0, kept_from: 16000, channel: 1 });
+    sockets[0].end(1006);
+    connection.push(frames(0, 24000));
+    clock.advance(1000);
+    sockets[1].ready(8000);
+    const gaps = events.filter(({ type }) => type === "gap").map(({ start, end, channel }) => [start, end, channel]);
+    assert.deepEqual(gaps, [[0, 0.5, 0]]);
+    assert.deepEqual(sockets[1].texts[0].resume.channels.map(({ position }) => position), [8000, 16000]);
+  });
+});
+
 describe("a draining server", () => {
   it("gets no more audio; its last words are taken, and the next server continues soon", () => {
     const { connection, sockets, clock, last } = open();

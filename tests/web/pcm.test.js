@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { Resampler, SAMPLE_RATE, loudness, toInt16 } from "../../whisperlivekit/web/pcm.js";
+import { ChannelResampler, Resampler, SAMPLE_RATE, loudness, toInt16 } from "../../whisperlivekit/web/pcm.js";
 
 const RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 192000];
 
@@ -84,6 +84,27 @@ describe("Resampler", () => {
 
   it("rejects rates that are not whole positive numbers", () => {
     for (const rate of [0, -1, 44100.5, NaN]) assert.throws(() => new Resampler(rate), RangeError);
+  });
+});
+
+describe("ChannelResampler", () => {
+  it("converts each of two interleaved channels as a Resampler would", () => {
+    const channels = [tone(440, 48000, 4800), tone(880, 48000, 4800)];
+    const interleaved = Float32Array.from({ length: 9600 }, (_, index) => channels[index % 2][index >> 1]);
+    const both = new ChannelResampler(48000, 2);
+    const output = [both.feed(interleaved.subarray(0, 1920)), both.feed(interleaved.subarray(1920)), both.flush()].flatMap((part) => [...part]);
+    channels.forEach((samples, channel) => {
+      const alone = new Resampler(48000);
+      assert.deepEqual(
+        output.filter((_, index) => index % 2 === channel),
+        [alone.feed(samples.subarray(0, 960)), alone.feed(samples.subarray(960)), alone.flush()].flatMap((part) => [...part]),
+      );
+    });
+  });
+
+  it("is a Resampler for one channel", () => {
+    const samples = tone(440, 44100, 4410);
+    assert.deepEqual(new ChannelResampler(44100, 1).feed(samples), new Resampler(44100).feed(samples));
   });
 });
 

@@ -23,7 +23,7 @@ class Timers {
 }
 
 /** A recorder with a real Connection. Microphone and socket are the browser's, so the test plays them. */
-function recorder({ refuse } = {}) {
+function recorder({ refuse, channels = 1 } = {}) {
   const sockets = [];
   class Socket {
     bufferedAmount = 0;
@@ -61,6 +61,7 @@ function recorder({ refuse } = {}) {
     const microphone = {
       ...handlers,
       sampleRate: 16000,
+      channels,
       stopped: false,
       start: async () => {
         if (refuse !== undefined) throw refuse;
@@ -79,7 +80,15 @@ function recorder({ refuse } = {}) {
   const seen = { events: [], down: 0, loudness: 0 };
   const made = new Recorder({
     createMicrophone,
-    openConnection: (handlers) => new Connection({ url: "ws://host/ws", committedAfter: () => [], WebSocket: Socket, clock: new Timers(), ...handlers }),
+    openConnection: (handlers) =>
+      new Connection({
+        url: "ws://host/ws",
+        start: { channels, multichannel: channels > 1 },
+        committedAfter: () => [],
+        WebSocket: Socket,
+        clock: new Timers(),
+        ...handlers,
+      }),
     onChange: ({ phase }) => {
       if (phases.at(-1) !== phase) phases.push(phase);
     },
@@ -114,6 +123,15 @@ describe("a recording", () => {
     assert.deepEqual(seen.events, ["ready", "done"]);
     assert.equal(it_.state.problem, null);
     assert.deepEqual(timers.due, [], "nothing ticks any more");
+  });
+
+  it("of two channels counts its seconds once, and sends both", async () => {
+    const { recorder: it_, microphones, sockets } = recorder({ channels: 2 });
+    await it_.start({ kind: "tab", stereo: true });
+    sockets[0].ready();
+    microphones[0].onSamples(new Float32Array(2 * 16000).fill(0.1));
+    assert.equal(it_.state.recorded_s, 1);
+    assert.equal(sockets[0].samples, 2 * 16000);
   });
 
   it("is shown anew four times a second", async () => {

@@ -74,6 +74,16 @@ describe("a recording", () => {
     assert.equal(reduce(state, { type: "status", status: status("waiting"), now_ms: 5 }).speaking, false, "no server hears anything");
   });
 
+  it("hears speech while either channel speaks, and is as late as the slower one", () => {
+    const event = (type, channel, fields) => ({ type: "event", event: { type, seq: 0, channel, ...fields } });
+    const progress = (channel, lag_s) => event("progress", channel, { received_s: 3, settled_s: 3 - lag_s, lag_s, kept_from: 0 });
+    const both = [event("speech_started", 0, { at: 1 }), event("speech_started", 1, { at: 1 }), event("speech_stopped", 0, { at: 2 })];
+    const state = at("recording", ...both, progress(0, 2), progress(1, 0.5));
+    assert.deepEqual([state.speaking, state.lag_s], [true, 2]);
+    const later = [event("speech_stopped", 1, { at: 2 }), progress(0, 0)].reduce(reduce, state);
+    assert.deepEqual([later.speaking, later.lag_s], [false, 0.5]);
+  });
+
   it("knows since when the connection is down", () => {
     const down = (now_ms) => ({ type: "status", status: status("waiting", "no_server"), now_ms });
     const state = at("recording", down(1000), down(5000));

@@ -74,13 +74,13 @@ describe("Transcript", () => {
 
   it("says whether the partial text begins a paragraph", () => {
     const transcript = made(partial(" раз", 0, 0.5));
-    assert.equal(transcript.partialOpensParagraph, true);
+    assert.equal(transcript.partialOpensParagraph(transcript.partial), true);
     transcript.apply(committed(" раз", 0));
-    assert.equal(transcript.partialOpensParagraph, false);
+    assert.equal(transcript.partial, null);
     transcript.apply(partial(" два", 0.6, 1));
-    assert.equal(transcript.partialOpensParagraph, false);
+    assert.equal(transcript.partialOpensParagraph(transcript.partial), false);
     transcript.apply(partial(" два", 5, 6));
-    assert.equal(transcript.partialOpensParagraph, true);
+    assert.equal(transcript.partialOpensParagraph(transcript.partial), true);
   });
 
   it("shows a gap in the text, and of a gap that has grown only the new part", () => {
@@ -169,5 +169,51 @@ describe("subtitles", () => {
   it("show a gap", () => {
     const transcript = made(committed(" раз", 0), gap(1, 3));
     assert.match(transcript.toSrt(gapText), /00:00:01,000 --> 00:00:03,000\n\[2 decode_failed\]/);
+  });
+});
+
+describe("a stereo stream", () => {
+  const on = (channel, event) => ({ ...event, channel });
+  const call = () =>
+    made(
+      on(0, committed(" Алло, Максим?", 0.5)),
+      on(1, committed(" Да.", 1.4)),
+      on(1, committed(" Слушаю.", 2)),
+      on(0, gap(3, 4)),
+      on(0, committed(" Едешь?", 4)),
+      { type: "done", seq: 0, audio_s: 6, speech_s: 4, words: 5, utterances: 3, gap_s: 1 },
+    );
+
+  it("is a dialogue: a paragraph ends where the other speaker begins", () => {
+    assert.equal(call().toText(gapText), "1: Алло, Максим?\n\n2: Да. Слушаю.\n\n1: [1 decode_failed] Едешь?\n");
+    assert.deepEqual(
+      call().entries.map(({ kind, channel }) => [kind, channel]),
+      [["paragraph", 0], ["words", 0], ["paragraph", 1], ["words", 1], ["words", 1], ["paragraph", 0], ["gap", 0], ["words", 0]],
+    );
+  });
+
+  it("keeps one partial text of each channel", () => {
+    const transcript = made(on(0, partial(" при", 0, 0.5)), on(1, partial(" да", 0.2, 0.5)));
+    assert.deepEqual(transcript.partials.map(({ text, channel }) => [text, channel]), [[" при", 0], [" да", 1]]);
+    transcript.apply(on(0, committed(" Привет", 0)));
+    assert.deepEqual(transcript.partials.map(({ channel }) => channel), [1]);
+    assert.ok(transcript.partialOpensParagraph(transcript.partials[0]), "the paragraph is the other speaker's");
+    transcript.apply(on(0, partial(" мир", 0.5, 1)));
+    assert.equal(transcript.partialOpensParagraph(transcript.partials[1]), false);
+    transcript.dropPartials();
+    assert.deepEqual(transcript.partials, []);
+  });
+
+  it("gives the words of one channel to resume it", () => {
+    assert.deepEqual(call().wordsAfter(16000, 0).map(({ text }) => text), [" Максим?", " Едешь?"]);
+    assert.deepEqual(call().wordsAfter(16000 * 2, 1).map(({ text }) => text), [" Слушаю."]);
+  });
+
+  it("has subtitles in the order of time, which overlap only where both speak", () => {
+    const overlapping = made(on(1, committed(" Нет, я занят.", 1)), on(0, committed(" Едешь?", 0.8)), on(0, committed(" Ну?", 1.4)));
+    assert.equal(
+      overlapping.toSrt(gapText),
+      "1\n00:00:00,800 --> 00:00:01,900\n1: Едешь? Ну?\n\n2\n00:00:01,000 --> 00:00:02,500\n2: Нет, я занят.\n",
+    );
   });
 });

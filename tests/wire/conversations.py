@@ -111,6 +111,47 @@ CONVERSATIONS: dict[str, list[Turn]] = {
         events.Refined(20_000, 36_000, (Word(" дом.", 24_000, 32_000, 0.9),), 1, False, 46_000, 46_000),
         events.Done(28_000, 0, 0, 0, 0),
     ],
+    # A stereo call: each speaker is a stream of his own. The connection is lost once.
+    "stereo": [
+        {"type": "start", "channels": 2, "multichannel": True},
+        events.Ready(SESSION, "base", "ru"),
+        AUDIO * 2,
+        events.SpeechStarted(8_000, channel=0),
+        events.Partial(" Алло,", 9_600, 14_400, channel=0),
+        events.Progress(16_000, 8_000, 0, channel=0),
+        events.Progress(16_000, 16_000, 12_800, channel=1),
+        events.Committed((Word(" Алло,", 9_600, 14_400, 0.87), Word(" Максим?", 15_000, 20_000, 0.9)), 0, channel=0),
+        events.SpeechStarted(20_800, channel=1),
+        events.Partial(" Да.", 22_400, 25_600, channel=1),
+        events.SpeechStopped(20_800, channel=0),
+        events.UtteranceEnded(8_000, 24_000, 24_000, channel=0),
+        events.Committed((Word(" Да.", 22_400, 25_600, 0.95),), 20_800, channel=1),
+    ],
+    "stereo_resumed": [
+        {
+            "type": "start",
+            "channels": 2,
+            "multichannel": True,
+            "resume": {
+                "session": SESSION,
+                "position": 20_800,
+                "channels": [
+                    {"position": 24_000, "words": []},
+                    {
+                        "position": 20_800,
+                        "words": [{"text": " Да.", "start": 1.4, "end": 1.6, "probability": 0.95}],
+                    },
+                ],
+            },
+        },
+        events.Ready(SESSION, "base", None, 20_800),
+        AUDIO * 2,
+        events.Gap(28_800, 30_000, "decode_failed", 30_000, channel=1),
+        {"type": "stop"},
+        events.SpeechStopped(27_200, channel=1),
+        events.UtteranceEnded(20_800, 30_000, 30_000, channel=1),
+        events.Done(9_200, 9_200, 0, 1, 1_200),
+    ],
     "failed": [
         {"type": "start", "language": "auto", "encoding": "mulaw", "sample_rate": 8000, "prompt": "Склад, артикул"},
         events.Ready(SESSION, "base", None),

@@ -126,6 +126,19 @@ CONVERSATIONS: dict[str, tuple[str, list[Turn]]] = {
 }
 
 
+ADDRESSES = [
+    *(query for query, _ in CONVERSATIONS.values()),
+    "encoding=linear16&sample_rate=44100&channels=2&multichannel=true&interim_results=true&utterance_end_ms=500",
+]
+"""With which random messages are tried."""
+
+
+def client_messages() -> list[str | bytes]:
+    """All that the clients send."""
+    sent = [turn for _, turns in CONVERSATIONS.values() for turn in turns if isinstance(turn, dict | bytes)]
+    return [json.dumps(turn) if isinstance(turn, dict) else turn for turn in sent]
+
+
 def adapter_for(query: str) -> DeepgramAdapter:
     return DeepgramAdapter(read_options(parse_qsl(query, keep_blank_values=True)), CREATED)
 

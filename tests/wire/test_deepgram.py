@@ -256,14 +256,18 @@ def test_keyterms_can_change() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keyterms": "a"}, {"keyterms": [1]}, {"keyterms": ["a" * 65]}, {"features": {"numerals": "yes"}}]
+    ("wrong", "code"),
+    [
+        ({"keyterms": "a"}, "InvalidConfigureMessage"),
+        ({"keyterms": [1]}, "InvalidConfigureMessage"),
+        ({"features": {"numerals": "yes"}}, "InvalidConfigureMessage"),
+        ({"keyterms": ["a" * 65]}, "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"),
+    ],
 )
-def test_a_wrong_configure_changes_nothing(wrong: dict[str, Any]) -> None:
+def test_a_wrong_configure_changes_nothing(wrong: dict[str, Any], code: str) -> None:
     """It is answered by ConfigureFailure, and the stream goes on."""
     [reply] = replies(opened().receive(json.dumps({"type": "Configure"} | wrong)))
-    assert (reply["type"], reply["request_id"], reply["code"]) == (
-        "ConfigureFailure", SESSION, "InvalidConfigureMessage",
-    )  # fmt: skip
+    assert (reply["type"], reply["request_id"], reply["code"]) == ("ConfigureFailure", SESSION, code)
     assert "expected" in reply["description"]
 
 
@@ -313,7 +317,7 @@ def test_every_result_has_every_field() -> None:
 def test_plain_and_punctuated_text() -> None:
     """Without punctuate or smart_format, text is lower case without punctuation, as at Deepgram."""
     spoken = (Word(" Кто-то", 0, 8_000, 0.5), Word(" —", 8_000, 8_000, 0.1), Word(" здесь?!", 8_000, 16_000, 1.0))
-    happened = [events.Committed(spoken, 0), events.UtteranceEnded(0, 20_000, 20_000)]
+    happened: list[Event] = [events.Committed(spoken, 0), events.UtteranceEnded(0, 20_000, 20_000)]
     [plain] = told(opened(), *happened)
     assert plain["channel"]["alternatives"][0] == {
         "transcript": "кто-то здесь",
@@ -335,7 +339,7 @@ def test_pieces_of_a_word_are_one_word() -> None:
 
 def test_interim_results_hold_the_whole_segment() -> None:
     """What is committed and what may still change; only where it has changed, and only if it was asked for."""
-    happened = [
+    happened: list[Event] = [
         events.SpeechStarted(8_000),
         partial(WEATHER[0]),
         partial(WEATHER[0]),
@@ -473,6 +477,40 @@ def test_errors() -> None:
     assert opened().fail(ShuttingDown("x"), SESSION) == []
 
 
+def test_each_channel_of_a_stereo_call_has_a_transcript() -> None:
+    """channel_index says which, and Finalize is answered for each."""
+    adapter = adapter_for(f"{RAW}&channels=2&multichannel=true")
+    [start] = adapter.open(SESSION)
+    assert isinstance(start, Start)
+    assert start.channels == 2
+    adapter.send(READY)
+    [audio] = adapter.receive(np.array([[8192, -8192], [16384, 0]], "<i2").tobytes() + b"\x01")
+    assert isinstance(audio, Audio)
+    np.testing.assert_allclose(audio.samples, [[0.25, 0.5], [-0.25, 0.0]])
+    adapter.receive('{"type":"Finalize"}')
+    found = told(
+        adapter,
+        events.SpeechStarted(0, channel=1),
+        events.SpeechStarted(0, channel=0),
+        events.Committed(WEATHER, 0, channel=1),
+        events.UtteranceEnded(0, 43_200, 0, channel=1),
+        events.Flushed(43_200, 43_200, channel=0),
+        events.Flushed(43_200, 43_200, channel=1),
+        events.Done(43_200, 43_200, 2, 1, 0),
+    )
+    *results, last = found
+    assert [(transcript(result), result["channel_index"], result["from_finalize"]) for result in results] == [
+        ("", [0, 2], True), ("какая погода", [1, 2], True)
+    ]  # fmt: skip
+    assert last["channels"] == 2
+
+
+def test_channels_are_mixed_unless_multichannel() -> None:
+    [audio] = opened(f"{RAW}&channels=2").receive(np.array([[8192, -8192], [16384, 0]], "<i2").tobytes())
+    assert isinstance(audio, Audio)
+    np.testing.assert_allclose(audio.samples, [0.0, 0.25])
+
+
 # -------------------------------------------------------------------------------------------------- any input
 
 _values = st.sampled_from(
@@ -513,6 +551,7 @@ _queries = st.sampled_from(
         f"{RAW}&interim_results=true&utterance_end_ms=500",
         "encoding=mulaw",
         "encoding=linear32&sample_rate=8000&channels=2",
+        f"{RAW}&channels=2&multichannel=true",
     ]
 )
 

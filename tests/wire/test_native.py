@@ -119,6 +119,7 @@ def test_a_start_with_all_options() -> None:
     )
     resume = Resume(SESSION, 123_456, (Word(" слово", 124_800, 129_600, 0.9),))
     assert command == Start("auto", "Склад", ("Максим", "два слова"), resume, "utterance", refine=True)
+    assert start(task="translate") == Start(task="translate")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,8 @@ def test_a_start_with_all_options() -> None:
             "start.sample_rate is 200, expected a whole number from 8000 to 192000",
         ),
         ({"commit": "word"}, BadMessage, 'start.commit is "word", expected "words" or "utterance"'),
+        ({"task": "english"}, BadMessage, 'start.task is "english", expected "transcribe" or "translate"'),
+        ({"task": "translate", "refine": True}, BadMessage, "start.refine is given with start.task translate"),
         ({"sample_rate": "16000"}, BadMessage, 'start.sample_rate is "16000", expected a whole number'),
         ({"sample_rate": True}, BadMessage, "start.sample_rate is true"),
         ({"channels": 6}, UnsupportedFormat, "start.channels is 6, expected 1 or 2"),
@@ -208,7 +211,7 @@ def test_the_context_of_earlier_clients_is_ignored(context: object) -> None:
     """
     plain = {"session": SESSION, "position": 5}
     assert start(resume=plain | {"context": context}) == start(resume=plain)
-    with pytest.raises(BadMessage, match=r"expected session, position, live_from, words$"):
+    with pytest.raises(BadMessage, match=r"expected position, live_from, words, session, channels$"):
         start(resume=plain | {"context": context, "contex": ""})
 
 
@@ -273,14 +276,26 @@ _json = json_values(st.floats())
 _near_word = st.fixed_dictionaries({}, optional={"text": _json, "start": _json, "end": _json, "probability": _json})
 _near_resume = st.fixed_dictionaries(
     {},
-    optional={"session": _json, "position": _json, "words": st.lists(_near_word | _json, max_size=3)},
+    optional={
+        "session": _json,
+        "position": _json | st.integers(0, 10**6),
+        "words": st.lists(_near_word | _json, max_size=3),
+        "channels": _json
+        | st.lists(
+            st.fixed_dictionaries(
+                {}, optional={"position": _json | st.integers(0, 10**6), "words": st.lists(_near_word, max_size=2)}
+            ),
+            max_size=3,
+        ),
+    },
 )
 _near_start = st.fixed_dictionaries(
     {"type": st.just("start")},
     optional={
         "encoding": _json | st.sampled_from(["pcm_s16le", "mulaw"]),
         "sample_rate": _json | st.sampled_from([8_000, 1e999]),
-        "channels": _json,
+        "channels": _json | st.integers(1, 2),
+        "multichannel": _json | st.booleans(),
         "language": _json,
         "prompt": _json,
         "hotwords": _json | st.lists(st.text(max_size=5)),
@@ -318,7 +333,7 @@ def test_any_input_gives_commands_or_a_client_error(messages: list[str | bytes])
     assert Stop not in kinds[:-1]
     for command in commands:
         if isinstance(command, Audio):
-            assert len(command.samples)
+            assert command.length
             assert np.isfinite(command.samples).all()
 
 
@@ -390,6 +405,94 @@ def test_words_before_live_from_are_only_refined() -> None:
     assert [word.text for word in found.unrefined] == [" 0", " 1"]
     assert [word.text for word in found.words] == [" 2"]
     assert (found.position, found.live_from) == (0, 24_004)
+
+
+def test_each_channel_of_a_stereo_stream_resumes_by_itself() -> None:
+    """Audio begins at ``position``. A channel goes on at its own, or there if the client has no earlier audio."""
+    words = [{"text": " раз", "start": 0.1, "end": 0.5}, {"text": " два", "start": 0.5, "end": 2.0}]
+    channels: list[dict[str, Any]] = [{"position": 8_000}, {"position": 24_000, "words": words}]
+    found = start(channels=2, multichannel=True, resume={"session": SESSION, "position": 16_000, "channels": channels})
+    later = Word(" два", 8_000, 32_000, 1.0)
+    assert found.channels == 2
+    assert found.resume == Resume(SESSION, 16_000, channels=(Resume(None, 16_000), Resume(None, 24_000, (later,))))
+    channels[1]["live_from"] = 30_000
+    found = start(channels=2, multichannel=True, refine=True, resume={"position": 16_000, "channels": channels})
+    assert found.resume is not None
+    first = Word(" раз", 1_600, 8_000, 1.0)
+    assert found.resume.channels[1] == Resume(None, 24_000, (later,), 30_000, (first,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"channels": 1}, "start.multichannel is true with start.channels 1, expected start.channels 2"),
+        ({"multichannel": "yes"}, 'start.multichannel is "yes", expected true or false'),
+        ({"resume": {"position": 0}}, "start.resume.channels is missing, expected a list of 2 objects"),
+        (
+            {"resume": {"position": 0, "channels": [{"position": 0}]}},
+            "start.resume.channels is a list of 1, expected a list of 2 objects",
+        ),
+        (
+            {"resume": {"position": 0, "channels": [{"position": 0}] * 3}},
+            "start.resume.channels is a list of 3, expected a list of 2 objects, one for each channel",
+        ),
+        (
+            {"resume": {"position": 0, "channels": [{"position": 0}, 7]}},
+            r"start.resume.channels\[1\] is 7, expected an object with position, live_from and words",
+        ),
+        (
+            {"resume": {"position": 0, "channels": [{"position": 0}, {"position": 0, "word": []}]}},
+            r"channels\[1\].word is an unknown field, expected position, live_from, words; did you mean words",
+        ),
+        (
+            {"resume": {"position": 0, "channels": [{"position": 0, "words": [{"text": "a"}]}] * 2}},
+            r"channels\[0\].words\[0\].start is missing, expected seconds",
+        ),
+        (
+            {
+                "resume": {
+                    "position": 0,
+                    "words": [{"text": "a", "start": 0, "end": 1}],
+                    "channels": [{"position": 0}] * 2,
+                }
+            },
+            "start.resume has words or live_from, expected them in start.resume.channels",
+        ),
+        (
+            {"resume": {"position": 0, "channels": [{"position": 0, "live_from": 5}, {"position": 0}]}},
+            "live_from is given without start.refine, expected both or neither",
+        ),
+        (
+            {"multichannel": False, "resume": {"position": 0, "channels": [{"position": 0}] * 2}},
+            "start.resume.channels is given without start.multichannel, expected both or neither",
+        ),
+    ],
+)
+def test_wrong_options_of_stereo_streams_say_found_and_expected(fields: dict[str, Any], message: str) -> None:
+    """A mistake in the options of channels is named like any other."""
+    with pytest.raises(BadMessage, match=message):
+        start(**({"channels": 2, "multichannel": True} | fields))
+
+
+def test_stereo_audio_keeps_its_channels() -> None:
+    """Two rows of samples, and the rest of both at the end; without ``multichannel`` they are mixed."""
+    frames = np.tile(np.array([[0.25, -0.25]], "<f4"), (2_400, 1))
+    adapter = started(encoding="pcm_f32le", sample_rate=48_000, channels=2, multichannel=True)
+    commands = adapter.receive(frames.tobytes()) + adapter.receive(b"") + adapter.receive('{"type":"stop"}')
+    assert [type(command) for command in commands] == [Audio, Audio, Stop]
+    both = np.concatenate([command.samples for command in commands if isinstance(command, Audio)], axis=1)
+    assert both.shape == (2, 800)
+    np.testing.assert_allclose(both[:, 300:500], [[0.25] * 200, [-0.25] * 200], atol=1e-3)
+    with pytest.raises(BadAudio, match="expected a multiple of 8"):
+        started(encoding="pcm_f32le", channels=2, multichannel=True).receive(bytes(12))
+
+
+@given(st.sampled_from([0, 1, None]))
+def test_an_event_has_its_channel(channel: int | None) -> None:
+    """Only in a multichannel stream: others are as they were."""
+    [message] = NativeAdapter().send(events.Flushed(16_000, 16_000, channel=channel))
+    expected = {"type": "flushed", "seq": 0, "at": 1.0, "kept_from": 16_000}
+    assert json.loads(message) == (expected if channel is None else expected | {"channel": channel})
 
 
 def test_live_from_belongs_to_a_refined_stream() -> None:

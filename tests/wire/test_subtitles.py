@@ -2,7 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import to_samples
@@ -66,3 +69,44 @@ def test_silence_is_an_empty_file_of_its_format(name: str) -> None:
     assert FORMATS[name]([]) == {
         "txt": "", "srt": "", "vtt": "WEBVTT\n\n", "json": '{\n "text": "",\n "words": []\n}\n'
     }[name]  # fmt: skip
+
+
+QUESTION = [word(" Алло,", 0.5, 1.0), word(" Максим?", 1.0, 1.5), word(" Едешь?", 6.0, 6.5)]
+ANSWER = [word(" Да.", 1.4, 1.8), word(" Сейчас.", 7.0, 7.5)]
+
+
+def test_a_dialogue_names_its_speakers() -> None:
+    """Each part has the number of its speaker, and parts come in the order in which they begin."""
+    assert text(QUESTION, ANSWER) == "1: Алло, Максим?\n2: Да.\n1: Едешь?\n2: Сейчас.\n"
+    assert srt(QUESTION, ANSWER).startswith(
+        "1\n00:00:00,500 --> 00:00:01,500\n1: Алло, Максим?\n\n2\n00:00:01,400 --> 00:00:01,800\n2: Да.\n\n"
+    )
+    assert vtt(QUESTION[:2], ANSWER[:1]) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\n1: Алло, Максим?\n\n00:00:01.400 --> 00:00:01.800\n2: Да.\n\n"
+    )
+    told = json.loads(as_json(QUESTION, ANSWER))
+    assert told["text"] == text(QUESTION, ANSWER).strip()
+    assert [(found["text"], found["channel"]) for found in told["words"]] == [
+        ("Алло,", 0), ("Максим?", 0), ("Да.", 1), ("Едешь?", 0), ("Сейчас.", 1)
+    ]  # fmt: skip
+
+
+def test_a_speaker_who_says_nothing_is_not_in_the_dialogue() -> None:
+    """The other one keeps his number."""
+    assert text([], ANSWER) == "2: Да.\n2: Сейчас.\n"
+    assert text([], []) == srt([], []) == ""
+    assert json.loads(as_json([], [])) == {"text": "", "words": []}
+
+
+_channel = st.lists(st.integers(1, 60), max_size=30).map(
+    lambda steps: [word(f" с{end}", (end - 1) / 4, end / 4) for end in np.cumsum(steps).tolist()]
+)
+
+
+@given(_channel, _channel)
+def test_no_word_of_a_dialogue_is_lost(first: list[Word], second: list[Word]) -> None:
+    """Every word is in the text once, under its speaker, and the words of each speaker are in order."""
+    lines = text(first, second).splitlines()
+    for label, words in (("1: ", first), ("2: ", second)):
+        said = [line.removeprefix(label) for line in lines if line.startswith(label)]
+        assert " ".join(said).split() == [each.text.strip() for each in words]

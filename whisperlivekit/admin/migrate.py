@@ -87,7 +87,7 @@ RENAMED = {
 }
 
 _ALWAYS_ON = "voice activity detection is always on: silence is not decoded"
-_TRANSLATION = "this server transcribes; it does not translate"
+_TRANSLATION = "each client asks for a translation into English itself: task in docs/protocol.md"
 _WINDOW = "the decoded window moves automatically when words are committed"
 _COMMIT = "a word is committed by its distance from the end of the audio: WLK_FRAME_THRESHOLD"
 _NO_SPEAKERS = "this version does not tell speakers apart"

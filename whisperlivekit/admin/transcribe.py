@@ -22,7 +22,7 @@ def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
     """The words of a file.
 
     Raises:
-        WhisperLiveKitError: the model cannot be loaded, or the file cannot be decoded.
+        WhisperLiveKitError: the model cannot be loaded or cannot translate, or the file cannot be decoded.
     """
     settings = settings.model_copy(update={"gunicorn_workers": 1})  # this process may use every core
     os.environ.update(library_environment(settings))
@@ -42,6 +42,7 @@ def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
 async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
     from whisperlivekit.audio.container import decode
     from whisperlivekit.core.file_session import FileSession
+    from whisperlivekit.engine.api import check_task
     from whisperlivekit.engine.batcher import Engine
     from whisperlivekit.session.runner import SessionRunner
 
@@ -51,6 +52,7 @@ async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word
     words: list[Word] = []
     try:
         await engine.load()
+        check_task(start.task, settings.model, translates=engine.translates)
         runner = SessionRunner(engine, engine.detector(), FileSession(file_config(settings), start))
 
         async def feed() -> None:

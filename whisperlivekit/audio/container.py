@@ -1,5 +1,6 @@
-"""Any media file -> float32 mono 16 kHz, in pieces, so that hours of audio need no more memory than seconds.
+"""Any media file -> float32 16 kHz, mono or one row for each channel.
 
+It comes in pieces, so that hours of audio need no more memory than seconds.
 FFmpeg's libraries decode (through PyAV), soxr resamples as it does for live streams: to 71 dB of the best quality,
 where FFmpeg's own resampler has 41 dB. PyAV is imported on first use: a worker that serves only live streams never
 needs it.
@@ -42,18 +43,20 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def decode(source: Path | bytes | BinaryIO) -> Generator[NDArray[np.float32], None, None]:
-    """The audio of a media file: pieces of float32[n], mono 16 kHz, in [-1, 1]; the first audio track of several.
+def decode(source: Path | bytes | BinaryIO, channels: int = 1) -> Generator[NDArray[np.float32], None, None]:
+    """The audio of a media file: pieces of float32[n], 16 kHz, in [-1, 1]; the first audio track of several.
+
+    channels: 1: the file's channels are mixed. More: it must have so many, and pieces are float32[channels, n].
 
     Packets that cannot be decoded are left out, as players do. A file that is cut off gives what is there.
 
     Raises:
-        BadAudio: the file is not a media file, is damaged from its beginning, or has no audio.
+        BadAudio: the file is not a media file, is damaged from its beginning, has no audio, or not so many channels.
         OSError: ``source`` is a path that cannot be opened.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
-            yield from decode(file)
+            yield from decode(file, channels)
         return
     stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
     if not stream.seek(0, io.SEEK_END):
@@ -64,14 +67,29 @@ def decode(source: Path | bytes | BinaryIO) -> Generator[NDArray[np.float32], No
     audible = False
     try:
         with open_container(stream) as container:
-            for piece in resampled(frames(container)):
-                if len(piece):
+            for piece in resampled(frames(container), channels):
+                if piece.size:
                     audible = True
                     yield piece
     except (av.FFmpegError, *BROKEN) as error:
         raise BadAudio("the file is damaged, expected audio that can be decoded") from error
     if not audible:
         raise BadAudio("the file has no audio that can be decoded")
+
+
+def count_channels(file: BinaryIO) -> int:
+    """The channels of a media file's first audio track. Afterwards the file is at its beginning again.
+
+    Raises:
+        BadAudio: the file is not a media file, or has no audio.
+    """
+    try:
+        with open_container(file) as container:
+            if not container.streams.audio:
+                raise BadAudio("the file has no audio track")
+            return int(container.streams.audio[0].codec_context.layout.nb_channels)
+    finally:
+        file.seek(0)
 
 
 def open_container(stream: Readable, name: str | None = None, **options: str) -> "InputContainer":
@@ -112,8 +130,12 @@ def frames(container: "InputContainer") -> Iterator["AudioFrame"]:
             continue
 
 
-def resampled(decoded: Iterator["AudioFrame"], piece_s: float = PIECE_S) -> Iterator[NDArray[np.float32]]:
-    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz, in pieces of ``piece_s`` seconds."""
+def resampled(
+    decoded: Iterator["AudioFrame"], channels: int = 1, piece_s: float = PIECE_S
+) -> Iterator[NDArray[np.float32]]:
+    """Frames of any sample format, layout and rate -> float32[n], mono 16 kHz; float32[channels, n] if more than 1. In
+    pieces of ``piece_s`` seconds.
+    """
     from av import AudioResampler
 
     # Some broadcasts change these on the way.
@@ -123,18 +145,30 @@ def resampled(decoded: Iterator["AudioFrame"], piece_s: float = PIECE_S) -> Iter
         _check_rate(rate)
         # It joins small frames too: a frame may hold a single sample. The samples are interleaved ("flt"), because PyAV
         # reads outside its memory when it gives a frame of 8 or more separate channels to numpy.
-        to_floats, resampler = AudioResampler(format="flt", frame_size=int(rate * piece_s)), Resampler(rate)
+        to_floats = AudioResampler(format="flt", frame_size=int(rate * piece_s))
+        resamplers = [Resampler(rate) for _ in range(channels)]
         for frame in chain(alike, (None,)):
             for floats in to_floats.resample(frame):
-                samples = floats.to_ndarray().reshape(-1, floats.layout.nb_channels)
-                yield resampler.feed(_mono(samples))
-        yield resampler.flush()
+                rows = _rows(floats.to_ndarray().reshape(-1, floats.layout.nb_channels), channels)
+                yield _joined([resampler.feed(row) for resampler, row in zip(resamplers, rows, strict=True)])
+        yield _joined([resampler.flush() for resampler in resamplers])
 
 
-def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """float32[n, channels] -> float32[n], in [-1, 1]. A broken file of floats may hold NaN and infinity."""
+def _rows(samples: NDArray[Any], channels: int) -> NDArray[np.float32]:
+    """float32[n, the file's channels] -> float32[channels, n], in [-1, 1]. A broken file of floats may hold NaN and
+    infinity.
+    """
     finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
-    return np.asarray(finite.mean(axis=1, dtype=np.float32), dtype=np.float32)
+    if channels == 1:
+        return np.asarray(finite.mean(axis=1, dtype=np.float32, keepdims=True).T, dtype=np.float32)
+    if samples.shape[1] != channels:
+        found = f"{samples.shape[1]} channel{'s' if samples.shape[1] > 1 else ''}"
+        raise BadAudio(f"the file has {found}, expected {channels}, one for each speaker")
+    return np.asarray(finite.T, dtype=np.float32)
+
+
+def _joined(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return rows[0] if len(rows) == 1 else np.stack(rows)
 
 
 def _check_rate(rate: int) -> None:

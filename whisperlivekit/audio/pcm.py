@@ -1,5 +1,6 @@
-"""Raw audio bytes of a stream -> float32 mono 16 kHz."""
+"""Raw audio bytes of a stream -> float32 16 kHz, mono or one row for each channel."""
 
+import struct
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -24,11 +25,15 @@ class PcmDecoder:
     A chunk must hold whole samples of all channels. Half a sample means that bytes were lost or that the stream has
     another format than announced, and everything after it would be noise.
 
+    split: keep the channels apart; otherwise they are mixed into one.
+
     Raises:
         UnsupportedFormat: an encoding, sample rate or number of channels that is not supported.
     """
 
-    def __init__(self, encoding: str = "pcm_s16le", sample_rate: int = 16_000, channels: int = 1) -> None:
+    def __init__(
+        self, encoding: str = "pcm_s16le", sample_rate: int = 16_000, channels: int = 1, *, split: bool = False
+    ) -> None:
         if encoding not in _DECODERS:
             raise UnsupportedFormat(f"encoding is {encoding!r}, expected one of {', '.join(ENCODINGS)}")
         if sample_rate not in SAMPLE_RATES:
@@ -40,7 +45,8 @@ class PcmDecoder:
         self._width_bytes, self._decode = _DECODERS[encoding]
         self._encoding = encoding
         self._channels = channels
-        self._resampler = Resampler(sample_rate)
+        self._split = split
+        self._resamplers = [Resampler(sample_rate) for _ in range(channels if split else 1)]
 
     @property
     def frame_bytes(self) -> int:
@@ -48,7 +54,8 @@ class PcmDecoder:
         return self._width_bytes * self._channels
 
     def feed(self, chunk: bytes) -> NDArray[np.float32]:
-        """The chunk's audio, less what the resampler still holds: float32[n], mono 16 kHz, in [-1, 1].
+        """The chunk's audio at 16 kHz, in [-1, 1], less what the resampler still holds: float32[n]. If the channels are
+        kept apart: float32[channels, n].
 
         Raises:
             BadAudio: the chunk is not whole samples, or a sample is not a number.
@@ -57,13 +64,28 @@ class PcmDecoder:
             unit = self._encoding if self._channels == 1 else f"{self._encoding}, {self._channels} channels"
             raise BadAudio(f"chunk has {len(chunk)} bytes, expected a multiple of {self.frame_bytes} ({unit})")
         samples = self._decode(chunk)
-        if self._channels > 1:
-            samples = samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
-        return self._resampler.feed(samples)
+        frames = samples.reshape(-1, self._channels)
+        if self._split:
+            return np.stack([each.feed(frames[:, channel]) for channel, each in enumerate(self._resamplers)])
+        mono = frames.mean(axis=1, dtype=np.float32) if self._channels > 1 else samples
+        return self._resamplers[0].feed(mono)
 
     def flush(self) -> NDArray[np.float32]:
         """The audio that the resampler still holds, at the end of the stream."""
-        return self._resampler.flush()
+        rest = [each.flush() for each in self._resamplers]
+        return np.stack(rest) if self._split else rest[0]
+
+
+def wav_head(encoding: Encoding, sample_rate: int, channels: int) -> bytes:
+    """The head of a WAV file of unknown length, which makes a file of raw audio. Source: the RIFF specification.
+
+    encoding, sample_rate, channels: see ``PcmDecoder``.
+    """
+    width = _DECODERS[encoding][0]
+    kind = {"pcm_s16le": 1, "pcm_f32le": 3, "alaw": 6, "mulaw": 7}[encoding]
+    unknown = 0xFFFFFFFF
+    audio = (kind, channels, sample_rate, sample_rate * channels * width, channels * width, 8 * width)
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", unknown, b"WAVE", b"fmt ", 16, *audio, b"data", unknown)
 
 
 def _decode_s16(chunk: bytes) -> NDArray[np.float32]:

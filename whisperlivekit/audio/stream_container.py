@@ -42,7 +42,9 @@ class StreamContainer:
     ``close`` must be called, whatever happened.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
+        """channels: see ``decode``."""
+        self._channels = channels
         self._fed = b""
         """What FFmpeg has not taken yet."""
         self._ended = self._closed = False
@@ -95,6 +97,7 @@ class StreamContainer:
 
     async def read(self) -> NDArray[np.float32] | None:
         """The next piece of the audio of what was fed: float32[n] in [-1, 1], up to about PIECE_S; None: that was all.
+        With more than one channel float32[channels, n].
 
         Raises:
             BadAudio: the stream cannot be decoded.
@@ -109,7 +112,7 @@ class StreamContainer:
             await self._wait_for_thread()
         pieces, self._pieces = self._pieces, []
         self._silent = 0
-        return np.concatenate(pieces)
+        return np.concatenate(pieces, axis=-1)
 
     def close(self) -> None:
         """End the thread, which may still decode for a moment. Calling it twice has no effect."""
@@ -143,12 +146,12 @@ class StreamContainer:
 
         try:
             with open_container(_Source(self._read), self._format, probesize=PROBE_BYTES) as container:
-                for piece in resampled(frames(container), FRAME_S):
+                for piece in resampled(frames(container), self._channels, FRAME_S):
                     if self._closed:
                         return
-                    if len(piece):
+                    if piece.size:
                         self._pieces.append(piece)
-                    if sum(map(len, self._pieces)) >= to_samples(PIECE_S):
+                    if sum(piece.shape[-1] for piece in self._pieces) >= to_samples(PIECE_S):
                         self._wait_for_turn()
         except (av.FFmpegError, *BROKEN) as error:
             raise BadAudio("the audio file in the stream is damaged, expected audio that can be decoded") from error

@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from whisperlivekit.core.hypothesis import Word
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfChannel:
+    """An event of one channel of a multichannel stream. A ``Session`` has one channel and leaves it None."""
+
+    channel: int | None = None
+    """0, 1 ...; None: the stream is not multichannel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The session is open. The server makes this event, not the core."""
@@ -22,7 +30,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStarted:
+class SpeechStarted(OfChannel):
     """An utterance begins."""
 
     at: int
@@ -30,7 +38,7 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStopped:
+class SpeechStopped(OfChannel):
     """The speech of an utterance has ended; its last words may still follow."""
 
     at: int
@@ -38,7 +46,7 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(OfChannel):
     """The words after the committed ones, as they are heard now. Replaces the previous partial; may be empty."""
 
     text: str
@@ -49,7 +57,7 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(OfChannel):
     """Words that only ``Refined`` can replace. The previous partial is void; a new one follows if words are left after
     these.
     """
@@ -60,6 +68,8 @@ class Committed:
     live_from: int | None = None
     """Where the audio begins that a resumed stream decodes as live speech; earlier audio is only refined. Never
     decreases. None: the same as ``kept_from``."""
+    no_speech_probability: float | None = None
+    """The model's probability that nobody speaks in the audio of these words, of a file only."""
 
     @property
     def text(self) -> str:
@@ -67,7 +77,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refined:
+class Refined(OfChannel):
     """Words that replace committed ones, for a client that asked for them. Comes once for each paragraph."""
 
     start: int
@@ -89,7 +99,7 @@ class Refined:
 
 
 @dataclass(frozen=True, slots=True)
-class UtteranceEnded:
+class UtteranceEnded(OfChannel):
     """All words of the utterance ``[start, end)`` are committed."""
 
     start: int
@@ -99,7 +109,7 @@ class UtteranceEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Flushed:
+class Flushed(OfChannel):
     """The answer to ``Flush``: everything before ``at`` is committed."""
 
     at: int
@@ -108,7 +118,7 @@ class Flushed:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(OfChannel):
     """Audio that could not be transcribed. ``reason`` is a code from docs/protocol.md."""
 
     start: int
@@ -119,7 +129,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(OfChannel):
     """How far the session is. Comes once per second of audio, also while nobody speaks."""
 
     received: int

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from whisperlivekit.core.commands import Start
 from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, Progress, UtteranceEnded
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Task
 from whisperlivekit.core.paragraph import Paragraphs, Rendition
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import SAMPLE_RATE
@@ -48,8 +48,11 @@ class FileSession:
     def __init__(self, config: FileConfig, start: Start) -> None:
         """start: of a file. A file does not resume."""
         self._language = start.decode_language(config.language)
-        self._prompt = config.prompt if start.prompt is None else start.prompt
-        self._hotwords = start.hotwords
+        self._task: Task = start.task
+        # The server's prompt shows how to write the language that is spoken.
+        default = "" if start.translates else config.prompt
+        self._prompt = default if start.prompt is None else start.prompt
+        self._hotwords = () if start.translates else start.hotwords
         self._at_once = config.at_once
         self._timeline = Timeline()
         self._gate = Gate(config.speech_threshold, config.min_silence_s)
@@ -165,7 +168,7 @@ class FileSession:
         """Begin and finish what can be: paragraphs, flushes, the file. Then report the progress."""
         for paragraph in self._paragraphs.take():
             audio = [self._timeline.slice(span.start, span.end) for span in paragraph.spans]
-            self._renditions.append(Rendition(paragraph, audio))
+            self._renditions.append(Rendition(paragraph, audio, self._task))
         collecting = self._paragraphs.kept_from
         self._timeline.drop_before(self._gate.kept_from if collecting is None else collecting)
         while self._renditions and self._renditions[0].complete:
@@ -195,7 +198,8 @@ class FileSession:
     def _tell(self, rendition: Rendition) -> None:
         if rendition.words:
             self._words += len(rendition.words)
-            self._events.append(Committed(rendition.words, self._settled))
+            silent = rendition.no_speech_probability
+            self._events.append(Committed(rendition.words, self._settled, no_speech_probability=silent))
         for gap in rendition.gaps:
             self._gaps += gap.length
             self._events.append(Gap(gap.start, gap.end, "decode_failed", self._settled))

@@ -1,11 +1,16 @@
 """What a session sends to a recognizer and what it gets back: plain values."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 NO_AUDIO: NDArray[np.float32] = np.zeros(0, np.float32)
+
+Task = Literal["transcribe", "translate"]
+"""Write what is said, or say it in English. The words of a translation have approximate times only: they come in
+another order than those that were spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class DecodeRequest:
     start: int
     """Position of ``samples[0]`` in the stream."""
     language: str | None
-    """ISO 639-1 code; None: detect it."""
+    """ISO 639-1 code of the speech; None: detect it."""
     context: NDArray[np.float32] = field(default_factory=lambda: NO_AUDIO)
     """Earlier speech that the decoder hears before ``samples``, float32[m]; ``context_text`` is its text."""
     context_text: str = ""
@@ -49,6 +54,7 @@ class DecodeRequest:
     """Somebody is speaking and waits for the text. False: a file, which can wait."""
     beams: int | None = None
     """Beam width; None: the recognizer's own width for a decode that is ``final``, or is not."""
+    task: Task = "transcribe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class Hypothesis:
     request_id: int
     words: tuple[Word, ...]
     language: str | None = None
+    """Of the speech, also where the words are a translation."""
     no_speech_probability: float = 0.0
     looped: bool = False
     """The decoder repeated itself, and its text was cut where the repetition began."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from whisperlivekit.core.evidence import count_spoken, is_speech
 from whisperlivekit.core.gate import POST_ROLL_S, PRE_ROLL_S
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Task, Word
 from whisperlivekit.core.units import WINDOW, to_samples
 
 LONGEST_S = 28.0
@@ -183,9 +183,12 @@ class Paragraphs:
 class Rendition:
     """The words of one paragraph: decode requests out, hypotheses in, one request at a time."""
 
-    def __init__(self, paragraph: Paragraph, audio: Sequence[NDArray[np.float32]]) -> None:
+    def __init__(self, paragraph: Paragraph, audio: Sequence[NDArray[np.float32]], task: Task = "transcribe") -> None:
         """audio: the samples of each span, float32[n], mono 16 kHz."""
         self.paragraph = paragraph
+        self.no_speech_probability: float | None = None
+        """Of the whole paragraph; None: it was not decoded."""
+        self._task: Task = task
         self.gaps: list[Span] = []
         """Audio on which the decoder failed, in the order of the stream once the rendition is complete."""
         self._joined = np.concatenate(audio)
@@ -227,6 +230,7 @@ class Rendition:
             samples=self._joined[self._place(*piece[0]) : self._place(*piece[-1]) + piece[-1][1].length],
             start=piece[0][1].start,
             language=language,
+            task=self._task,
             prompt=prompt,
             hotwords=hotwords,
             final=True,
@@ -239,6 +243,8 @@ class Rendition:
         """The answer to the request in flight. An answer that is not awaited is ignored."""
         if self._request is None or hypothesis.request_id != self._request.id:
             return
+        if self.no_speech_probability is None:
+            self.no_speech_probability = hypothesis.no_speech_probability
         origin = self._request.start
         piece = self._next_piece()
         together = len(piece) > 1

@@ -40,7 +40,7 @@ from whisperlivekit.core.events import (
 )
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
 from whisperlivekit.core.history import History
-from whisperlivekit.core.hypothesis import NO_AUDIO, DecodeRequest, Hypothesis
+from whisperlivekit.core.hypothesis import NO_AUDIO, DecodeRequest, Hypothesis, Task
 from whisperlivekit.core.refine import Refinement
 from whisperlivekit.core.timeline import Timeline
 from whisperlivekit.core.units import SAMPLE_RATE, WINDOW, to_samples
@@ -96,17 +96,18 @@ class Session:
         resume = start.resume
         position = resume.position if resume else 0
         live_from = max(position, resume.live_from or 0) if resume else 0
-        by_utterance = start.commit == "utterance"
         self._rules = WindowRules(
-            step=to_samples(config.step_s * (UTTERANCE_STEP if by_utterance else 1)),
+            step=to_samples(config.step_s * (UTTERANCE_STEP if start.by_utterance else 1)),
             first_step=to_samples(config.first_step_s),
             longest=to_samples(config.max_window_s),
             window_words=config.window_words,
             prefix_words=config.prefix_words,
-            by_utterance=by_utterance,
+            by_utterance=start.by_utterance,
+            whole=start.translates,
         )
         self._policy = CommitPolicy(config.frame_threshold)
         self._config = config
+        self._task: Task = start.task
         self._choose(start)
         self._realtime = start.realtime
         self._timeline = Timeline(position)
@@ -120,7 +121,9 @@ class Session:
         self._spoken_to = position
         """End of the last utterance that has ended: the next one begins no earlier."""
         self._refinement: Refinement | None = None
-        self._history = History(config.memory_s, config.short_memory_s)
+        # The audio of a translation's words is not known, so it cannot be heard again with them.
+        memory = (0.0, 0.0) if start.translates else (config.memory_s, config.short_memory_s)
+        self._history = History(*memory)
         self._late = False
         """More than LATE_S of audio arrived during the last decode."""
         self._events: list[Event] = []
@@ -151,9 +154,12 @@ class Session:
         self._continue()
 
     def _choose(self, options: Start | Configure) -> None:
+        translates = self._task == "translate"
         self._language = options.decode_language(self._config.language)
-        self._prompt = self._config.prompt if options.prompt is None else options.prompt
-        self._hotwords = options.hotwords
+        # The server's prompt shows how to write the language that is spoken.
+        default = "" if translates else self._config.prompt
+        self._prompt = default if options.prompt is None else options.prompt
+        self._hotwords = () if translates else options.hotwords
 
     def _silence_s(self, options: Start | Configure) -> float:
         return self._config.min_silence_s if options.silence_s is None else options.silence_s
@@ -306,6 +312,7 @@ class Session:
             samples=self._timeline.slice(window.start, window.end),
             start=window.start,
             language=self._language,
+            task=self._task,
             context=utterance.context.samples if utterance.context else NO_AUDIO,
             context_text=utterance.context.text if utterance.context else "",
             prefix="".join(word.text for word in utterance.prefix),

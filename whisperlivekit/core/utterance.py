@@ -12,6 +12,8 @@ The rules:
 - A stream commits by words or by utterance. By utterance, nothing is committed until the utterance is complete, so that
   its last decode decides on every word. Only a window longer than ``LONG_S`` commits its certain words and moves on.
   They are held, as part of the partial, until the utterance is complete; after ``MAX_HELD_S`` they are told at once.
+- The words of a translation come in another order than what was said, so a window cannot be divided after one of them.
+  A window longer than ``LONG_S`` is committed as a whole in the next pause, and the next one begins there.
 
 ``Phase`` holds how far it is. Columns are the inputs (``PhaseInput``), "-" is illegal and raises ``IllegalTransition``:
 
@@ -191,6 +193,8 @@ class WindowRules:
     """Committed words that a window keeps when it moves forward."""
     by_utterance: bool = False
     """Tell the words of an utterance when it is complete, all at once."""
+    whole: bool = False
+    """Words have no times of their own, as those of a translation: a window is committed as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +422,9 @@ class Utterance:
         self._move_window(known_to if stopped_early else audio_end)
 
     def _is_full(self, audio_end: int) -> bool:
-        return audio_end - self.window_start >= self._rules.longest
+        length = audio_end - self.window_start
+        long_enough = self._rules.whole and self.phase is Phase.HEARD and length >= to_samples(LONG_S)
+        return long_enough or length >= self._rules.longest
 
     def _stopped_early(self, audio_end: int) -> bool:
         """There is speech after the last word of a hypothesis that covers all speech.
@@ -455,7 +461,7 @@ class Utterance:
         return [normalize(text) for text in (*context, *(word.text for word in self.prefix))]
 
     def _committable(self, audio_end: int) -> int:
-        if self._rules.by_utterance and audio_end - self.window_start < to_samples(LONG_S):
+        if self._rules.whole or (self._rules.by_utterance and audio_end - self.window_start < to_samples(LONG_S)):
             return 0
         return self._policy.committable(self.tail, audio_end)
 

@@ -5,7 +5,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis
+from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Task
+from whisperlivekit.errors import UnsupportedFormat
 
 
 class Recognizer(Protocol):
@@ -46,3 +47,13 @@ class SpeechDetector(Protocol):
         Samples that do not fill a window are kept for the next call, so over a stream m sums to ``n_total // 512``.
         """
         ...
+
+
+def check_task(task: Task, model: str, *, translates: bool) -> None:
+    """Whether the model of this name can do what is asked; ``translates``: it can translate.
+
+    Raises:
+        UnsupportedFormat: it cannot.
+    """
+    if task == "translate" and not translates:
+        raise UnsupportedFormat(f"task is translate, which the model {model} was not trained for, expected transcribe")

@@ -73,6 +73,8 @@ class Engine:
         """Receives the metrics; set before ``load``."""
         self.failed = False
         """The model is broken; the process should be replaced."""
+        self.translates = False
+        """The model can translate; known once it is loaded."""
 
     @property
     def model_name(self) -> str:
@@ -167,6 +169,7 @@ class Engine:
         if self._config.silero_dir is not None:
             self._silero = SileroModel(self._config.silero_dir)
         model = WhisperModel(self._config)
+        self.translates = model.translates
         noise = np.random.default_rng(0).normal(0, 0.01, 2 * SAMPLE_RATE).astype(np.float32)
         for final in (False, True):
             model.decode([DecodeRequest(0, noise, 0, self._config.language, final=final)])

@@ -27,8 +27,8 @@ def may_share_batch(one: DecodeRequest, other: DecodeRequest) -> bool:
     """Whether the model can decode both with one call.
 
     CTranslate2 takes one beam width and one prompt length for a whole batch. The width follows from ``final`` and
-    ``beams``. Language and prompt text make up the prompt, and equal texts have equally many tokens, so no text has to
-    be tokenised to know this. A request whose language must be detected is decoded alone.
+    ``beams``. Language, task and prompt text make up the prompt, and equal texts have equally many tokens, so no text
+    has to be tokenised to know this. A request whose language must be detected is decoded alone.
     """
     return one.language is not None and _shared_options(one) == _shared_options(other)
 
@@ -80,7 +80,7 @@ def _belong_together(one: DecodeRequest, other: DecodeRequest) -> bool:
 
 
 def _shared_options(request: DecodeRequest) -> tuple[object, ...]:
-    return request.final, request.beams, request.language, request.prompt
+    return request.final, request.beams, request.language, request.task, request.prompt
 
 
 def _has_forced(request: DecodeRequest) -> bool:

@@ -48,6 +48,7 @@ class ScriptedEngine:
         self._script = script
         self._delay_s = delay_s
         self.failed = False
+        self.translates = True
         self.observer: EngineObserver | None = None
         self.requests: list[DecodeRequest] = []
         self.error: Exception | None = None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from whisperlivekit.core.hypothesis import DecodeRequest
+from whisperlivekit.core.hypothesis import DecodeRequest, Task
 from whisperlivekit.core.units import SAMPLE_RATE
 
 MAX_PROMPT_TOKENS = 100
@@ -32,7 +32,7 @@ class RequestTokens:
 
 
 class Tokenizers:
-    """Whisper's tokenizer for every language. Not thread-safe: each lane has its own."""
+    """Whisper's tokenizer for every language and task. Not thread-safe: each lane has its own."""
 
     def __init__(self, path: Path, *, multilingual: bool) -> None:
         """Read the model's tokenizer.json.
@@ -47,25 +47,25 @@ class Tokenizers:
         self._file: Any = TokenizerFile.from_file(str(path))
         self._new = Tokenizer
         self._multilingual = multilingual
-        self._by_language: dict[str, Any] = {}
+        self._made: dict[tuple[str, Task], Any] = {}
         self.end_of_text = cast(int, self._file.token_to_id("<|endoftext|>"))
         """Ids below this one are text, ids from this one on are task tokens and timestamps."""
 
     def lane(self) -> "Tokenizers":
         """The same tokenizers for another thread."""
         other = object.__new__(Tokenizers)
-        other.__dict__ = {**self.__dict__, "_by_language": {}}
+        other.__dict__ = {**self.__dict__, "_made": {}}
         return other
 
-    def language(self, code: str) -> Any:
-        """faster-whisper's tokenizer for a language."""
-        if code not in self._by_language:
-            self._by_language[code] = self._new(self._file, self._multilingual, "transcribe", code)
-        return self._by_language[code]
+    def language(self, code: str, task: Task = "transcribe") -> Any:
+        """faster-whisper's tokenizer for a language, whose ``sot_sequence`` asks for this task."""
+        if (code, task) not in self._made:
+            self._made[code, task] = self._new(self._file, self._multilingual, task, code)
+        return self._made[code, task]
 
     def request(self, request: DecodeRequest, language: str, no_timestamps: int | None = None) -> RequestTokens:
         """The token ids of a request; ``no_timestamps`` replaces the vocabulary's id of ``<|notimestamps|>``."""
-        tokenizer = self.language(language)
+        tokenizer = self.language(language, request.task)
         prompt: list[int] = []
         if request.prompt:
             prompt = [tokenizer.sot_prev, *self.text(" " + request.prompt.strip(), language)[-MAX_PROMPT_TOKENS:]]

@@ -28,6 +28,7 @@ from whisperlivekit.engine.schedule import may_share_batch
 from whisperlivekit.engine.scratch import scratch_folder
 from whisperlivekit.engine.second_ids import SecondIds, copy_model
 from whisperlivekit.engine.tokens import RequestTokens, Tokenizers
+from whisperlivekit.engine.whisper_folder import can_translate
 from whisperlivekit.engine.words import aligned_words, word_lengths
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class WhisperModel:
         self._second_ids: SecondIds | None = None
         self._model: Any = self._load()
         self._n_mels = int(self._model.n_mels)
+        self.translates = self._can_translate()
+        """Whether a request's task may be to translate."""
         self._tokenizers = Tokenizers(config.model_dir / "tokenizer.json", multilingual=self._model.is_multilingual)
         self._features: Any = FeatureExtractor(feature_size=self._n_mels)
         silence = np.zeros(to_samples(CONTEXT_S), np.float32)
@@ -135,6 +138,12 @@ class WhisperModel:
                 inter_threads=config.lanes,
             )
 
+    def _can_translate(self) -> bool:
+        try:
+            return can_translate(self._config.model_dir)
+        except (OSError, UnknownFormat):
+            return False  # In a format that cannot be examined: nothing is known of it.
+
     def lane(self) -> "WhisperModel":
         """The same model for another thread."""
         other = copy.copy(self)
@@ -149,7 +158,7 @@ class WhisperModel:
             ValueError: two of the requests cannot share a batch; see ``may_share_batch``.
         """
         if not all(may_share_batch(requests[0], other) for other in requests[1:]):
-            raise ValueError("found requests that cannot share a batch, expected one language, prompt and beam width")
+            raise ValueError("found requests that cannot share a batch, expected one language, task, prompt and width")
         self.stages_s = {}
         audible = [request for request in requests if len(request.samples) >= SHORTEST]
         decoded = iter(self._decode(audible) if audible else ())
@@ -302,15 +311,16 @@ class WhisperModel:
             return [([], 0) for _ in requests]
         everything = [own.forced + text for own, text in zip(tokens, texts, strict=True)]
         alignments = self._align(encoded[1:], requests, everything, language)
+        written = "en" if requests[0].task == "translate" else language
         found = []
         for row, (request, own, ids) in enumerate(zip(requests, tokens, everything, strict=True)):
-            given = len(word_lengths(self._pieces(own.forced, language))) if ids else 0
-            words = self._words(request, ids, alignments[row], language)
+            given = len(word_lengths(self._pieces(own.forced, written))) if ids else 0
+            words = self._words(request, ids, alignments[row], written)
             if request.hotwords:
                 better = self._corrected(
                     request, encoded[1 + row], ids, words, given=given, heard=alignments[row], language=language
                 )
-                words = self._words(request, *better, language) if better else words
+                words = self._words(request, *better, written) if better else words
             found.append((words, given))
         return found
 
@@ -321,7 +331,7 @@ class WhisperModel:
         return list(
             self._model.align(
                 self._view(encoded),
-                self._tokenizers.language(language).sot_sequence,
+                self._tokenizers.language(language, requests[0].task).sot_sequence,
                 # Some versions of CTranslate2 divide by zero on an empty text: it gets a token that is thrown away.
                 [ids or [self._tokenizers.end_of_text - 1] for ids in texts],
                 [max(2, (len(request.context) + len(request.samples)) // HOP) for request in requests],

@@ -110,6 +110,27 @@ def examine(folder: Path, config: dict[str, Any] | None = None) -> Details:
     return details
 
 
+def can_translate(folder: Path) -> bool:
+    """Whether the model was trained to translate into English, as far as its files show.
+
+    English models were not. Nor was large-v3-turbo, nor the distil models: each has fewer layers in its decoder than in
+    its encoder, and every model that was trained to translate has as many. A fine-tuned model may have forgotten it,
+    which its files do not show.
+
+    Raises:
+        UnknownFormat: the folder has files of another format.
+        OSError: a file cannot be read.
+    """
+    _, tokens = read_vocabulary(folder)
+    with open_model(folder / "model.bin") as model:
+        return len(tokens) >= MULTILINGUAL_TOKENS and len(_layers(model, "decoder")) == len(_layers(model, "encoder"))
+
+
+def _layers(model: ModelBin, part: str) -> set[int]:
+    """The numbers of the layers of a part."""
+    return {int(found[1]) for item in model.variables if (found := re.match(rf"{part}/layer_(\d+)/", item.name))}
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -139,7 +160,7 @@ def _check_config(config: dict[str, Any], model: ModelBin, *, multilingual: bool
             yield f"config.json has {name} {json.dumps(config.get(name))}, expected a list, which may be empty"
     if multilingual and not (isinstance(config.get("lang_ids"), list) and config["lang_ids"]):
         yield "config.json has no lang_ids, expected the ids of the languages' tokens"
-    layers = {int(found[1]) for item in model.variables if (found := re.match(r"decoder/layer_(\d+)/", item.name))}
+    layers = _layers(model, "decoder")
     heads = int.from_bytes(model.variable("decoder/num_heads").data[0], "little")
     aligned = config.get("alignment_heads")
     if not isinstance(aligned, list) or not aligned:

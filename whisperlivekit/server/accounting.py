@@ -28,21 +28,27 @@ class StreamAccount:
         self._opened_s = self._loop.time()
         self._origin = 0
         self._by_utterance = False
-        self._received = self._words = self._gaps = self._shown_to = 0
+        self._received = self._words = self._gaps = 0
+        self._shown_to: dict[int | None, int] = {}
+        """End of the text that was shown, by channel."""
+        self._lag_s: dict[int | None, float] = {}
+        """By channel."""
+        self._channels = 1
         metrics.opened.labels(protocol).inc()
 
     def begin(self, start: Start) -> None:
         """The client has asked for this; without it, an account has the defaults."""
-        self._by_utterance = start.commit == "utterance"
+        self._by_utterance = start.by_utterance
+        self._channels = start.channels
         if start.resume is not None:
             # Audio before it was received in time by an earlier connection.
             self._origin = start.resume.live_from or start.resume.position
             self._metrics.resumed.inc()
 
     def receive_audio(self, samples: int) -> None:
-        """So many samples were received."""
+        """So many samples of each channel were received."""
         self._received += samples
-        self._metrics.audio.inc(samples / SAMPLE_RATE)
+        self._metrics.audio.inc(self._channels * samples / SAMPLE_RATE)
 
     def observe(self, event: Event, received: int) -> None:
         """Count an event that is about to be sent. ``received``: the end of the audio that the session has."""
@@ -53,8 +59,8 @@ class StreamAccount:
                 # By utterance, all words but the last wait on purpose.
                 for word in words[-1:] if self._by_utterance else words:
                     self._observe_latency(self._metrics.commit_latency, received - word.end, received)
-            case Partial(text, _, end) if text and end > self._shown_to:
-                self._shown_to = end
+            case Partial(text, _, end, channel=channel) if text and end > self._shown_to.get(channel, 0):
+                self._shown_to[channel] = end
                 self._observe_latency(self._metrics.partial_latency, received - end, received)
             case Refined(end=end, decoded=decoded):
                 self._metrics.refined.labels("decoded" if decoded else "given_up").inc()
@@ -65,8 +71,8 @@ class StreamAccount:
                 self._gaps += end - start
                 self._metrics.gap.labels(reason).inc((end - start) / SAMPLE_RATE)
                 log.warning("gap", extra={"start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE, "reason": reason})
-            case Progress(end, settled, heard=heard):
-                self._observe_lag(end, heard if self._by_utterance and heard is not None else settled)
+            case Progress(end, settled, heard=heard, channel=channel):
+                self._observe_lag(end, heard if self._by_utterance and heard is not None else settled, channel)
             case _:
                 pass
 
@@ -84,12 +90,13 @@ class StreamAccount:
         }
         log.info("session closed" if self._ticket.realtime else "file closed", extra=totals)
 
-    def _observe_lag(self, received: int, settled: int) -> None:
+    def _observe_lag(self, received: int, settled: int, channel: int | None) -> None:
         if not self._is_realtime(received):
             return
-        self._ticket.lag_s = (received - settled) / SAMPLE_RATE
+        lag_s = self._lag_s[channel] = (received - settled) / SAMPLE_RATE
+        self._ticket.lag_s = max(self._lag_s.values())
         if received > settled:
-            self._metrics.lag.observe(self._ticket.lag_s)
+            self._metrics.lag.observe(lag_s)
 
     def _observe_latency(self, histogram: Histogram, samples: int, received: int) -> None:
         """``samples``: from the end of a word until now."""

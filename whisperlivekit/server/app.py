@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from whisperlivekit import __version__
 from whisperlivekit.errors import WhisperLiveKitError
-from whisperlivekit.server import asr, deepgram, ops, responses, rest, socket
+from whisperlivekit.server import asr, deepgram, openai_realtime, ops, responses, rest, socket, telephony
 from whisperlivekit.server.middleware import KnownHosts, ResponseHeaders
 from whisperlivekit.server.service import EngineFactory, Service
 from whisperlivekit.settings.declarations import Settings
@@ -47,7 +47,17 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
     app.add_exception_handler(WhisperLiveKitError, responses.handle_error)
     app.add_exception_handler(HTTPException, responses.handle_http_exception)
     app.add_exception_handler(Exception, responses.handle_unexpected)
-    for router in (ops.router, rest.router, socket.router, asr.router, deepgram.router):
+    routers = (
+        ops.router,
+        rest.files,
+        rest.models,
+        socket.router,
+        deepgram.router,
+        openai_realtime.router,
+        telephony.router,
+        asr.router,
+    )
+    for router in routers:
         app.include_router(router)
     if page is not None:
         app.include_router(ops.pages)

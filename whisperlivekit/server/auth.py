@@ -21,6 +21,9 @@ ANY = "*"
 TOKEN_SUBPROTOCOL = "token"  # noqa: S105  (the subprotocol's name, not a secret)
 """A browser cannot set the headers of a WebSocket: it offers the subprotocols "token" and the key."""
 
+OPENAI_KEY_PREFIX = "openai-insecure-api-key."
+"""In OpenAI's clients in browsers, the subprotocol that begins so carries the key."""
+
 KEY_SCHEMES = (
     Security(HTTPBearer(scheme_name="key", auto_error=False)),
     Security(APIKeyQuery(name="token", scheme_name="token", auto_error=False)),
@@ -109,7 +112,8 @@ class Guard:
         """Returns the subprotocol to answer with, if one was offered for the key.
 
         A key comes as ``Authorization: Bearer KEY``, as ``?token=KEY``, or as the second subprotocol after "token".
-        In a subprotocol, characters that are not allowed there are percent-encoded.
+        In a subprotocol, characters that are not allowed there are percent-encoded. OpenAI's clients have a form of
+        their own.
 
         Raises:
             Unauthorized: a key is required, and none or a wrong one was presented.
@@ -127,6 +131,7 @@ class Guard:
         if answer:
             protocols = [protocol for protocol in offered if protocol != TOKEN_SUBPROTOCOL]
             presented += protocols + [unquote(protocol) for protocol in protocols]
+        presented += [name.removeprefix(OPENAI_KEY_PREFIX) for name in offered if name.startswith(OPENAI_KEY_PREFIX)]
         if not presented:
             raise Unauthorized(
                 'no API key, expected "Authorization: Bearer KEY", "?token=KEY" or the subprotocol "token"'

@@ -20,7 +20,7 @@ from whisperlivekit.observe.logs import rename_session, session_context
 from whisperlivekit.server.accounting import StreamAccount
 from whisperlivekit.server.service import Service, new_session_id
 from whisperlivekit.session.admission import Ticket
-from whisperlivekit.session.runner import SessionRunner
+from whisperlivekit.session.multichannel import Runner
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Adapter, Message, Reply
 from whisperlivekit.wire.languages import AUTO
 
@@ -71,7 +71,7 @@ class Connection:
         self._ticket = ticket
         self._account = account
         self._limits = service.limits
-        self._runner: SessionRunner | None = None
+        self._runner: Runner | None = None
         """The session of the current stream; None before the first one."""
         self._writer: asyncio.Task[None] | None = None
         """Sends what the current session tells."""
@@ -244,7 +244,7 @@ class Connection:
             self._stopped = True
         await runner.receive(item)
         if isinstance(item, Audio):
-            self._account.receive_audio(len(item.samples))
+            self._account.receive_audio(item.length)
             self._last_audio_s = asyncio.get_running_loop().time()
         if runner.pending_events > MAX_PENDING_EVENTS:
             raise TimedOut(f"{runner.pending_events} events are waiting, expected the client to read them")
@@ -255,6 +255,8 @@ class Connection:
             await asyncio.wait((self._writer,))
         if self._draining.is_set():
             raise ShuttingDown("this worker is shutting down; connect again")
+        with self._service.metrics.counted_rejection():
+            self._ticket.take(start.channels)
         self._account.begin(start)
         resumed = self._resume(start)
         runner = self._runner = self._service.start_session(start)
@@ -262,7 +264,8 @@ class Connection:
         self._last_audio_s = asyncio.get_running_loop().time()
         language = start.language or self._service.session_config.language
         model = self._service.settings.model
-        log.info("session opened", extra={"language": language or AUTO, **resumed})
+        channels = {"channels": start.channels} if start.channels > 1 else {}
+        log.info("session opened", extra={"language": language or AUTO, **channels, **resumed})
         position = start.resume.position if start.resume else 0
         await self._send(Ready(self.session, model, None if language == AUTO else language, position))
         self._writer = asyncio.create_task(self._write(runner))
@@ -282,7 +285,7 @@ class Connection:
 
     # ---- session to client
 
-    async def _write(self, runner: SessionRunner) -> None:
+    async def _write(self, runner: Runner) -> None:
         """Send what the session tells, to its end."""
         async for event in runner.events():
             self._account.observe(event, runner.received)

@@ -10,11 +10,13 @@ from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Message
 
 
 @contextmanager
-def media_channel(channel: Channel, ends: Callable[[Message], bool]) -> Iterator[Channel]:
-    """``channel`` with decoded audio, as binary messages of pcm_f32le at 16 kHz. ``ends``: no audio follows a message,
-    which is passed on after the rest of the audio.
+def media_channel(channel: Channel, ends: Callable[[Message], bool], channels: int = 1) -> Iterator[Channel]:
+    """``channel`` with decoded audio, as binary messages of pcm_f32le at 16 kHz.
+
+    ends: no audio follows a message, which is passed on after the rest of the audio. channels: of the audio; with 1
+    they are mixed.
     """
-    container = StreamContainer()
+    container = StreamContainer(channels)
     try:
         yield _MediaChannel(channel, container, ends)
     finally:
@@ -33,7 +35,7 @@ class _MediaChannel:
     async def receive(self) -> Message:
         while True:
             if (piece := await self._container.read()) is not None:
-                return piece.astype("<f4").tobytes()
+                return piece.T.astype("<f4").tobytes()
             if self._last is not None:
                 last, self._last = self._last, None
                 return last

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Protocol
 
 from fastapi import Depends
@@ -16,13 +17,14 @@ from whisperlivekit import __version__
 from whisperlivekit.core.commands import Start
 from whisperlivekit.core.file_session import FileSession
 from whisperlivekit.core.session import Session
-from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector
+from whisperlivekit.engine.api import EngineObserver, Recognizer, SpeechDetector, check_task
 from whisperlivekit.errors import ModelUnavailable, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.observe import systemd
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.server.auth import Guard, own_names
 from whisperlivekit.server.upload import Uploads
 from whisperlivekit.session.admission import Admission, Ticket
+from whisperlivekit.session.multichannel import MultichannelRunner, Runner
 from whisperlivekit.session.pace import TimedRecognizer
 from whisperlivekit.session.runner import SessionRunner
 from whisperlivekit.settings.configs import file_config, session_config
@@ -37,6 +39,9 @@ class ServedEngine(Recognizer, Protocol):
 
     failed: bool
     """The model cannot serve any more; the process should be replaced."""
+
+    translates: bool
+    """The model can translate into English; known once it is loaded."""
 
     observer: EngineObserver | None
     """Counts what the engine does; to be set before ``load``."""
@@ -110,6 +115,8 @@ class Service:
         self.limits = Limits(settings.idle_timeout, settings.max_session_hours * 3600)
         self.metrics = Metrics()
         self.uploads = Uploads()
+        self.model_since = _changed_s(settings.model_path)
+        """When the model's folder was changed last, in seconds since 1970; 0 if there is none."""
         self.worker = 0
         """This process's number among the workers; set after the fork."""
         self.served = 0
@@ -186,8 +193,8 @@ class Service:
 
     # ---- streams
 
-    def admit(self, address: str, *, realtime: bool = True) -> Ticket:
-        """Admit one stream, or a file, which is not real-time.
+    def admit(self, address: str, *, realtime: bool = True, places: int = 1) -> Ticket:
+        """Admit one stream, or a file, which is not real-time. ``places``: one for each channel.
 
         Raises:
             NoCapacity: the worker is full.
@@ -197,17 +204,27 @@ class Service:
         unavailable = self.unavailable()
         if unavailable is not None:
             raise unavailable
-        ticket = self.admission.admit(address, realtime=realtime)
+        ticket = self.admission.admit(address, realtime=realtime, places=places)
         self.served += 1
         return ticket
 
-    def start_session(self, start: Start) -> SessionRunner:
-        """A new session on this worker's engine: of a stream, or of a file, which is not real-time."""
+    def start_session(self, start: Start) -> Runner:
+        """A new session on this worker's engine: of a stream, or of a file, which is not real-time.
+
+        Raises:
+            UnsupportedFormat: it asks for a translation, and the model cannot translate.
+        """
         if self._engine is None:
             raise ModelUnavailable("the model is not loaded")
-        timed = TimedRecognizer(self._engine, self.admission.pace)
-        session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
-        return SessionRunner(timed, self._engine.detector(), session)
+        engine = self._engine
+        check_task(start.task, self.settings.model, translates=engine.translates)
+        timed = TimedRecognizer(engine, self.admission.pace)
+
+        def run(start: Start, moved: asyncio.Event | None = None) -> SessionRunner:
+            session = Session(self.session_config, start) if start.realtime else FileSession(self.file_config, start)
+            return SessionRunner(timed, engine.detector(), session, moved)
+
+        return run(start) if start.channels == 1 else MultichannelRunner(start, run)
 
     @contextmanager
     def track(self, stream: Drained) -> Iterator[None]:
@@ -248,6 +265,13 @@ class Service:
         if self._engine is not None:
             # In a thread: it waits for the decode in flight.
             await asyncio.to_thread(self._engine.close)
+
+
+def _changed_s(path: Path) -> int:
+    try:
+        return int(path.stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def new_session_id() -> str:

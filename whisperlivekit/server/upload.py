@@ -1,4 +1,4 @@
-"""Receives the form of a file's request, before the file is admitted and takes a place.
+"""Receives the body of a file's request, before the file is admitted and takes a place.
 
 Bounds: MAX_AT_ONCE uploads at the same time, each at most MAX_BYTES long and kept on disk. A client must keep sending:
 an upload ends after IDLE_S without a byte, at less than MIN_BYTES_PER_S on average, and after LONGEST_S in total.
@@ -6,7 +6,11 @@ an upload ends after IDLE_S without a byte, at less than MIN_BYTES_PER_S on aver
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, TypeVar, cast
 
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
@@ -19,8 +23,14 @@ MAX_AT_ONCE = 8
 MAX_BYTES = 512 * 1024 * 1024
 """Some hours of compressed audio. What is longer than a megabyte waits on disk, not in memory."""
 
-MAX_FIELD_BYTES = 64 * 1024
-"""The longest field that is not the file."""
+IN_MEMORY_BYTES = 1024 * 1024
+"""A body that is not longer stays in memory, as Starlette has it for the files of a form."""
+
+MAX_FIELDS = 200
+"""Fields that are not the file: a list of hotwords has up to 100 entries."""
+
+MAX_FIELD_BYTES = 16 * 1024
+"""The longest of them: a prompt. They are kept in memory, 3.2 MB for each upload at most."""
 
 IDLE_S = 20.0
 """How long a client may send nothing at all."""
@@ -33,6 +43,9 @@ MIN_BYTES_PER_S = 16_000
 
 LONGEST_S = 3600.0
 """How long an upload may take in total: a file of MAX_BYTES at 1.2 Mbit/s."""
+
+
+Received = TypeVar("Received")
 
 
 class Uploads:
@@ -52,14 +65,33 @@ class Uploads:
             upload.end()
 
     async def receive_form(self, request: Request) -> Request:
-        """Receive the body. ``form()`` of the returned request has been called and returns at once.
+        """Receive a form. ``form()`` of the returned request has been called and returns at once.
+
+        Raises:
+            BadMessage: the body is not a multipart form.
+            WhisperLiveKitError, ClientDisconnect: see ``_receive``.
+        """
+        try:
+            return await self._receive(request, _Upload.receive_form)
+        except HTTPException as error:
+            raise BadMessage(f"the body is not a multipart form: {error.detail}") from None
+
+    async def receive_file(self, request: Request, head: bytes = b"") -> BinaryIO:
+        """Receive a body that is the file itself. ``head``: bytes to put in front of it. The caller closes the file.
+
+        Raises:
+            WhisperLiveKitError, ClientDisconnect: see ``_receive``.
+        """
+        return await self._receive(request, lambda upload: upload.receive_file(head))
+
+    async def _receive(self, request: Request, receive: Callable[["_Upload"], Awaitable[Received]]) -> Received:
+        """Receive a body within the limits.
 
         Raises:
             NoCapacity: as many uploads as allowed are being received.
             MessageTooBig: the body is longer than allowed.
             TimedOut: the client is too slow.
             ShuttingDown: the worker is shutting down.
-            BadMessage: the body is not a multipart form.
             ClientDisconnect: the client is gone.
         """
         if len(self._open) >= MAX_AT_ONCE:
@@ -70,13 +102,11 @@ class Uploads:
         upload = _Upload(request)
         self._open.add(upload)
         try:
-            return await upload.receive_form()
+            return await receive(upload)
         except TimeoutError:
             if self._draining:
                 raise ShuttingDown("this worker is shutting down; send the file again") from None
             raise upload.too_slow() from None
-        except HTTPException as error:
-            raise BadMessage(f"the body is not a multipart form: {error.detail}") from None
         finally:
             self._open.discard(upload)
 
@@ -95,9 +125,24 @@ class _Upload:
     async def receive_form(self) -> Request:
         request = Request(self._request.scope, self._receive)
         async with self._timeout:
-            await request.form(max_files=1, max_fields=20, max_part_size=MAX_FIELD_BYTES)
+            await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
             self._ended = True
         return request
+
+    async def receive_file(self, head: bytes) -> BinaryIO:
+        spooled = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  (the caller closes it)
+        file = UploadFile(cast(BinaryIO, spooled))
+        try:
+            async with self._timeout:
+                await file.write(head)
+                async for piece in Request(self._request.scope, self._receive).stream():
+                    await file.write(piece)
+                self._ended = True
+            await file.seek(0)
+        except BaseException:
+            await file.close()
+            raise
+        return file.file
 
     def end(self) -> None:
         """Let the time limit pass now."""

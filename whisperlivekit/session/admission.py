@@ -41,6 +41,16 @@ class Ticket:
     lag_s: float = 0.0
     """How far the committed text is behind the speaker. The holder of the ticket updates it while audio arrives as it
     is spoken; audio that is sent faster than that is behind by nature."""
+    places: int = 1
+    """How many streams it counts as: one for each channel."""
+
+    def take(self, places: int) -> None:
+        """Count as so many streams from now on.
+
+        Raises:
+            NoCapacity: the worker is full, or this address has as many streams as one address may have.
+        """
+        self.admission.resize(self, places)
 
     def release(self) -> None:
         """The stream has ended. Calling it twice has no effect."""
@@ -64,8 +74,8 @@ class Admission:
 
     @property
     def open_streams(self) -> int:
-        """Streams and files that are open."""
-        return len(self._tickets)
+        """Streams and files that are open; those of several channels count once for each."""
+        return sum(ticket.places for ticket in self._tickets)
 
     @property
     def capacity(self) -> int:
@@ -79,9 +89,8 @@ class Admission:
     @property
     def rejection(self) -> NoCapacity | None:
         """The error that any new stream would get now; None if there is room."""
-        # Files give way to real-time streams, but each of them holds memory, so they count here.
-        if self.open_streams >= self.capacity:
-            return _no_capacity("full", f"{self.open_streams} of {self.capacity} streams are in use")
+        if full := self._lack(1):
+            return full
         realtime = [ticket for ticket in self._tickets if ticket.realtime]
         if len(realtime) >= 2 and self.pace.turnaround_s > SLOW_S:
             took = f"a decode takes {self.pace.turnaround_s:.1f} s from request to answer"
@@ -92,28 +101,49 @@ class Admission:
             return _no_capacity("late", f"{late} of {len(realtime)} streams are more than {LATE_S:.0f} s late")
         return None
 
-    def admit(self, address: str, *, realtime: bool = True) -> Ticket:
-        """Take one stream from ``address``; ``realtime`` is False for a file.
+    def admit(self, address: str, *, realtime: bool = True, places: int = 1) -> Ticket:
+        """Take one stream from ``address``; ``realtime`` is False for a file. ``places``: see ``Ticket``.
 
         Raises:
             NoCapacity: the worker is full, or this address has as many streams as one address may have.
         """
         if rejection := self.rejection:
             raise rejection
-        if self._per_address and self._addresses[address] >= self._per_address:
-            found = f"{self._addresses[address]} of {self._per_address} streams of your address are in use"
-            raise _no_capacity("address", found)
-        ticket = Ticket(self, address, realtime)
+        if lack := self._lack(places) or self._lack_of_address(address, places):
+            raise lack
+        ticket = Ticket(self, address, realtime, places=places)
         self._tickets.add(ticket)
-        self._addresses[address] += 1
+        self._addresses[address] += places
         return ticket
+
+    def resize(self, ticket: Ticket, places: int) -> None:
+        """See ``Ticket.take``."""
+        more = places - ticket.places
+        if more > 0 and (lack := self._lack(more) or self._lack_of_address(ticket.address, more)):
+            raise lack
+        ticket.places = places
+        self._addresses[ticket.address] += more
+
+    def _lack(self, places: int) -> NoCapacity | None:
+        """The error where so many more streams do not fit."""
+        # Files give way to real-time streams, but each of them holds memory, so they count here.
+        if self.open_streams + places <= self.capacity:
+            return None
+        return _no_capacity("full", f"{self.open_streams} of {self.capacity} streams are in use")
+
+    def _lack_of_address(self, address: str, places: int) -> NoCapacity | None:
+        """The error where one address may not have so many more streams."""
+        if not self._per_address or self._addresses[address] + places <= self._per_address:
+            return None
+        found = f"{self._addresses[address]} of {self._per_address} streams of your address are in use"
+        return _no_capacity("address", found)
 
     def release(self, ticket: Ticket) -> None:
         """The stream of ``ticket`` no longer counts. Calling it twice has no effect."""
         if ticket not in self._tickets:
             return
         self._tickets.remove(ticket)
-        self._addresses[ticket.address] -= 1
+        self._addresses[ticket.address] -= ticket.places
         if not self._addresses[ticket.address]:
             del self._addresses[ticket.address]
 

@@ -36,8 +36,16 @@ class SessionRunner:
     whole fails, ``events`` raises the error.
     """
 
-    def __init__(self, recognizer: Recognizer, detector: SpeechDetector, session: Session | FileSession) -> None:
-        """session: a new one, which has received nothing."""
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        detector: SpeechDetector,
+        session: Session | FileSession,
+        moved: asyncio.Event | None = None,
+    ) -> None:
+        """session: a new one, which has received nothing. moved: is set when ``take`` or ``ended`` changes; whoever
+        reads several runners gives them one.
+        """
         self._recognizer = recognizer
         self._detector = detector
         self._session = session
@@ -45,7 +53,7 @@ class SessionRunner:
         """Audio that the session has received and the detector has not."""
         self._decoding: dict[asyncio.Task[None], DecodeRequest] = {}
         """The decodes in flight: as many as the session asks for."""
-        self._moved = asyncio.Event()
+        self._moved = moved or asyncio.Event()
         """Something changed that ``events`` must look at."""
         self._events: list[Event] = []
         self._failure: BaseException | None = None
@@ -104,16 +112,26 @@ class SessionRunner:
         """
         while True:
             self._moved.clear()
-            events, self._events = self._events, []
-            for event in events:
+            for event in self.take():
                 yield event
             if self._events:
                 continue
-            if self._failure:
-                raise self._failure
-            if self._session.finished or self._closed or (self._draining and not self._decoding):
+            if self.ended():
                 return
             await self._moved.wait()
+
+    def take(self) -> list[Event]:
+        """The events that happened since the last call: for a reader that cannot wait in ``events``."""
+        events, self._events = self._events, []
+        return events
+
+    def ended(self) -> bool:
+        """No event follows those that ``take`` has returned. Raises what ``events`` raises."""
+        if self._events:
+            return False
+        if self._failure:
+            raise self._failure
+        return self._session.finished or self._closed or (self._draining and not self._decoding)
 
     @property
     def pending_events(self) -> int:

@@ -6,7 +6,7 @@
  */
 
 import { KEY_CODES, KeyStore, keyProblem, subprotocols, takeKey } from "./access.js";
-import { TAB, languageChoices, sourceChoices } from "./choices.js";
+import { STEREO_TAB, TAB, languageChoices, sourceChoices } from "./choices.js";
 import { Connection, diagnose, endpoints } from "./connection.js";
 import { setText, translateDocument } from "./dom.js";
 import { FORMATS, fileContent, fileName } from "./files.js";
@@ -82,8 +82,8 @@ const recorder = new Recorder({
     return new Connection({
       url: addresses.socket,
       protocols: subprotocols(key),
-      start: { language: elements.language.value },
-      committedAfter: (position) => transcript.wordsAfter(position),
+      start: { language: elements.language.value, ...(isStereo() ? { channels: 2, multichannel: true } : {}) },
+      committedAfter: (position, channel) => transcript.wordsAfter(position, channel),
       diagnose: () => diagnose({ ...addresses, key }),
       ...handlers,
     });
@@ -99,7 +99,7 @@ const recorder = new Recorder({
   },
   onConnectionDown: () => {
     // The next server says this part again.
-    transcript.dropPartial();
+    transcript.dropPartials();
     view.render(transcript);
   },
   onLoudness: (loudness, duration_s) => level.push(loudness, duration_s),
@@ -123,7 +123,7 @@ function render() {
     state,
     {
       hasText: !transcript.empty,
-      hasPartial: transcript.partial !== null,
+      hasPartial: transcript.partials.length > 0,
       length_s: transcript.length,
       offset_s: transcript.offset,
       unsent_s: recorder.unsent_s,
@@ -209,13 +209,19 @@ function fill(list, content, chosen, otherwise) {
 
 // Recording
 
+/** @returns {boolean} each channel of the source is a speaker */
+function isStereo() {
+  return elements.source.value === STEREO_TAB;
+}
+
 async function start() {
   level.clear();
-  const tab = elements.source.value === TAB;
+  const tab = elements.source.value === TAB || isStereo();
   await recorder.start({
     kind: tab ? "tab" : "microphone",
     deviceId: tab ? undefined : elements.source.value,
     noiseSuppression: elements.suppression.checked,
+    stereo: isStereo(),
   });
   // Browsers give the names of microphones only when one has been allowed.
   if (recorder.state.phase === "recording") void fillSources();

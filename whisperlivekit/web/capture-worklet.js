@@ -1,6 +1,6 @@
 /**
- * Runs on the audio thread: collects the browser's blocks of 128 frames into chunks of 20 ms, mono Float32, and sends them to the
- * page.
+ * Runs on the audio thread: collects the browser's blocks of 128 frames into chunks of 20 ms, Float32, and sends them to the page.
+ * The samples of two channels are interleaved.
  *
  * `process` has about 2.7 ms, so it must not cause garbage collection. The constructor allocates all buffers. Each is transferred
  * to the page, and the page transfers it back. `process` allocates only when the page has returned no buffer for a second: a
@@ -13,9 +13,10 @@ const CHUNK_S = 0.02;
 const BUFFERS = 50;
 
 class Capture extends AudioWorkletProcessor {
-  constructor() {
+  constructor({ processorOptions }) {
     super();
-    this.length = Math.round(sampleRate * CHUNK_S);
+    this.channels = processorOptions.channels;
+    this.length = Math.round(sampleRate * CHUNK_S) * this.channels;
     this.spare = Array.from({ length: BUFFERS }, () => new Float32Array(this.length));
     this.chunk = this.spare.pop();
     this.filled = 0;
@@ -29,15 +30,21 @@ class Capture extends AudioWorkletProcessor {
 
   process(inputs) {
     if (this.stopped) return false;
-    // The node mixes down to one channel. A source that has ended has no channel.
-    const block = inputs[0][0];
-    if (block !== undefined) {
+    // The node mixes to as many channels as are wanted. A source that has ended has no channel.
+    const blocks = inputs[0];
+    const { channels } = this;
+    if (blocks.length === channels) {
+      const frames = blocks[0].length;
       let from = 0;
-      while (from < block.length) {
-        const count = Math.min(block.length - from, this.length - this.filled);
-        for (let index = 0; index < count; index += 1) this.chunk[this.filled + index] = block[from + index];
+      while (from < frames) {
+        const count = Math.min(frames - from, (this.length - this.filled) / channels);
+        for (let channel = 0; channel < channels; channel += 1) {
+          const block = blocks[channel];
+          let to = this.filled + channel;
+          for (let index = 0; index < count; index += 1, to += channels) this.chunk[to] = block[from + index];
+        }
         from += count;
-        this.filled += count;
+        this.filled += count * channels;
         if (this.filled === this.length) this.deliver(this.chunk);
       }
     }

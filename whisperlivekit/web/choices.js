@@ -8,8 +8,9 @@
 
 import { COMMON_LANGUAGES, SPEECH_LANGUAGES } from "./i18n.js";
 
-/** Value of the source that is a tab or the screen; ids of devices have no spaces. */
+/** Values of the sources that are a tab or the screen; ids of devices have no spaces. */
 export const TAB = "a tab";
+export const STEREO_TAB = "a stereo tab";
 
 /** Languages that stand above all groups. */
 const FIRST = 2;
@@ -44,6 +45,9 @@ export function sourceChoices(devices, withTab, translator) {
     text: label || translator.text("option.microphone", { number: index + 1 }),
     value: deviceId,
   }));
-  const tab = withTab ? [{ text: translator.text("option.tab"), value: TAB }] : [];
-  return [{ text: translator.text("option.default"), value: "" }, ...named, ...tab];
+  const tabs = [
+    { text: translator.text("option.tab"), value: TAB },
+    { text: translator.text("option.tab.stereo"), value: STEREO_TAB },
+  ];
+  return [{ text: translator.text("option.default"), value: "" }, ...named, ...(withTab ? tabs : [])];
 }

@@ -88,13 +88,21 @@ export const SYSTEM_CLOCK = {
   clear: (timer) => clearTimeout(timer),
 };
 
-/** The audio of a stream by position: appended at the end, dropped from the front, bounded. */
+/**
+ * The audio of a stream by position: appended at the end, dropped from the front, bounded. Positions count samples of each channel;
+ * the samples of several channels are interleaved.
+ */
 export class Backlog {
-  /** @param {number} limit samples */
-  constructor(limit = BACKLOG_S * SAMPLE_RATE) {
+  /**
+   * @param {number} limit samples of each channel
+   * @param {number} channels
+   */
+  constructor(limit = BACKLOG_S * SAMPLE_RATE, channels = 1) {
     /** @private */
     this.limit = limit;
-    /** @private @type {{start: number, samples: Int16Array}[]} */
+    /** @private */
+    this.channels = channels;
+    /** @private @type {{start: number, end: number, samples: Int16Array}[]} */
     this.chunks = [];
     /** First sample that is still here. */
     this.start = 0;
@@ -105,8 +113,9 @@ export class Backlog {
   /** @param {Int16Array} samples not copied */
   push(samples) {
     if (samples.length === 0) return;
-    this.chunks.push({ start: this.end, samples });
-    this.end += samples.length;
+    const end = this.end + samples.length / this.channels;
+    this.chunks.push({ start: this.end, end, samples });
+    this.end = end;
     this.dropBefore(this.end - this.limit);
   }
 
@@ -115,7 +124,7 @@ export class Backlog {
     if (position <= this.start) return;
     this.start = Math.min(position, this.end);
     let count = 0;
-    while (count < this.chunks.length && this.chunks[count].start + this.chunks[count].samples.length <= this.start) count += 1;
+    while (count < this.chunks.length && this.chunks[count].end <= this.start) count += 1;
     this.chunks.splice(0, count);
   }
 
@@ -125,11 +134,12 @@ export class Backlog {
    * @returns {Int16Array}
    */
   slice(from, to) {
-    const output = new Int16Array(Math.max(0, to - from));
+    const { channels } = this;
+    const output = new Int16Array(Math.max(0, to - from) * channels);
     for (let index = this.find(from); index < this.chunks.length; index += 1) {
       const { start, samples } = this.chunks[index];
       if (start >= to) break;
-      output.set(samples.subarray(Math.max(0, from - start), Math.min(samples.length, to - start)), Math.max(0, start - from));
+      output.set(samples.subarray(Math.max(0, from - start) * channels, (to - start) * channels), Math.max(0, start - from) * channels);
     }
     return output;
   }
@@ -144,7 +154,7 @@ export class Backlog {
     let high = this.chunks.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.chunks[middle].start + this.chunks[middle].samples.length <= position) low = middle + 1;
+      if (this.chunks[middle].end <= position) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -159,8 +169,8 @@ export class Connection {
    * @param {StartOptions} [options.start]
    * @param {(event: ServerEvent) => void} options.onEvent also gets a `gap` made here, for audio that was dropped in an outage
    * @param {(status: Status) => void} options.onStatus
-   * @param {(position: number) => Word[]} options.committedAfter committed words that end after a position; with `refine` only
-   *   those that no `refined` event has replaced
+   * @param {(position: number, channel?: number) => Word[]} options.committedAfter committed words that end after a position; with
+   *   `refine` only those that no `refined` event has replaced. The channel is given in stereo streams
    * @param {() => Promise<Diagnosis>} [options.diagnose] finds out why a socket did not open
    * @param {new (url: string, protocols: string[]) => WebSocket} [options.WebSocket]
    * @param {Clock} [options.clock]
@@ -188,15 +198,20 @@ export class Connection {
     this.clock = clock ?? SYSTEM_CLOCK;
     /** @private */
     this.random = random ?? Math.random;
-    this.backlog = backlog ?? new Backlog();
+    /** @private */
+    this.channels = start.channels ?? 1;
+    this.backlog = backlog ?? new Backlog(undefined, this.channels);
     /** @private @type {Status} */
     this.status = { state: "connecting", stopping: false, cause: null, retryAt: null, session: null };
     /** @private @type {WebSocket | null} */
     this.socket = null;
-    /** @private No server will ask for audio before this position. */
-    this.keptFrom = 0;
-    /** @private Where live text goes on after a lost connection, if the stream is refined. @type {number | undefined} */
-    this.liveFrom = undefined;
+    /**
+     * @private For each channel: no server will ask for its audio before `keptFrom`, and its live text goes on at `liveFrom` after a
+     * lost connection, if the stream is refined.
+     *
+     * @type {{keptFrom: number, liveFrom: number | undefined}[]}
+     */
+    this.known = Array.from({ length: this.channels }, () => ({ keptFrom: 0, liveFrom: undefined }));
     /** @private Next sample to send on this socket. */
     this.sent = 0;
     /** @private */
@@ -223,12 +238,17 @@ export class Connection {
     return this.status.state;
   }
 
+  /** @private No server will ask for audio before this position. */
+  get keptFrom() {
+    return Math.min(...this.known.map(({ keptFrom }) => keptFrom));
+  }
+
   /** Seconds of audio that the server has not been sent on this connection. */
   get unsent_s() {
     return (this.backlog.end - (this.state === "live" ? this.sent : Math.max(this.keptFrom, this.backlog.start))) / SAMPLE_RATE;
   }
 
-  /** @param {Int16Array} samples the next of the stream, mono 16 kHz */
+  /** @param {Int16Array} samples the next of the stream, 16 kHz; those of two channels are interleaved */
   push(samples) {
     if (this.status.stopping || this.state === "ended") return;
     this.backlog.push(samples);
@@ -279,18 +299,35 @@ export class Connection {
 
   /** @private */
   resume() {
-    if (this.backlog.start > this.keptFrom) {
-      const words = this.committedAfter(this.keptFrom);
-      const start = words.length === 0 ? this.keptFrom / SAMPLE_RATE : words[words.length - 1].end;
-      const end = this.backlog.start / SAMPLE_RATE;
-      this.keptFrom = this.backlog.start;
-      if (start < end) this.onEvent({ type: "gap", seq: -1, start, end, reason: "resume_lost", kept_from: this.keptFrom });
-    }
-    const { session } = this.status;
+    const stereo = this.channels > 1;
+    this.known.forEach((known, channel) => this.giveUpLost(known, stereo ? channel : undefined));
+    const session = this.status.session ?? undefined;
+    const position = this.keptFrom;
     // A stream that has never reached a server has nothing to resume, unless its beginning has been dropped already.
-    if (session === null && this.keptFrom === 0) return undefined;
-    const words = this.committedAfter(this.keptFrom);
-    return { session: session ?? undefined, position: this.keptFrom, live_from: this.liveFrom, words };
+    if (session === undefined && position === 0) return undefined;
+    const channels = this.known.map(({ keptFrom, liveFrom }, channel) => ({
+      position: keptFrom,
+      live_from: liveFrom,
+      words: this.committedAfter(keptFrom, stereo ? channel : undefined),
+    }));
+    return stereo ? { session, position, channels } : { session, ...channels[0] };
+  }
+
+  /**
+   * Audio that the backlog had to drop becomes a gap.
+   *
+   * @private
+   * @param {{keptFrom: number}} known
+   * @param {number} [channel] in a stereo stream
+   */
+  giveUpLost(known, channel) {
+    if (this.backlog.start <= known.keptFrom) return;
+    const words = this.committedAfter(known.keptFrom, channel);
+    const start = words.length === 0 ? known.keptFrom / SAMPLE_RATE : words[words.length - 1].end;
+    const end = this.backlog.start / SAMPLE_RATE;
+    known.keptFrom = this.backlog.start;
+    const of = channel === undefined ? {} : { channel };
+    if (start < end) this.onEvent({ type: "gap", seq: -1, start, end, reason: "resume_lost", kept_from: known.keptFrom, ...of });
   }
 
   /**
@@ -315,7 +352,7 @@ export class Connection {
           return;
         }
         this.sent = Math.max(event.position, this.backlog.start);
-        this.frameLimit = Math.max(FRAME, Math.min(CATCH_UP_FRAME, Math.floor(event.max_message_bytes / 2)));
+        this.frameLimit = Math.max(FRAME, Math.min(CATCH_UP_FRAME, Math.floor(event.max_message_bytes / (2 * this.channels))));
         this.clear("ready");
         this.after("settled", SETTLED_MS, () => {
           this.attempts = 0;
@@ -335,9 +372,10 @@ export class Connection {
       default:
         break;
     }
-    if ("live_from" in event) this.liveFrom = event.live_from;
-    if ("kept_from" in event && event.kept_from > this.keptFrom) {
-      this.keptFrom = event.kept_from;
+    const known = this.known[event.channel ?? 0] ?? this.known[0];
+    if ("live_from" in event) known.liveFrom = event.live_from;
+    if ("kept_from" in event && event.kept_from > known.keptFrom) {
+      known.keptFrom = event.kept_from;
       this.backlog.dropBefore(this.keptFrom);
       this.attempts = 0;
       this.faults = 0;

@@ -1,10 +1,12 @@
 /**
  * Sound from a microphone, from another tab or from the screen, as Float32 chunks of about 20 ms in the rate of the AudioContext.
+ * The samples of two channels are interleaved.
  *
  * @typedef {object} Source
  * @property {"microphone" | "tab"} kind
  * @property {string} [deviceId] id of a microphone; the browser's default if missing or empty
  * @property {boolean} [noiseSuppression] also turns on echo cancellation and gain control
+ * @property {boolean} [stereo] two channels, which are not mixed
  */
 
 /** How long the audio thread has to deliver its last chunk. */
@@ -58,6 +60,8 @@ export class Microphone {
     this.node = null;
     /** @private @type {MediaStreamAudioSourceNode | null} */
     this.input = null;
+    /** Channels of the chunks. */
+    this.channels = 1;
   }
 
   /** Samples a second of the chunks; 0 before `start` and after `stop`. */
@@ -74,11 +78,12 @@ export class Microphone {
   async start(source) {
     if (!globalThis.isSecureContext || !navigator.mediaDevices) throw new MicrophoneError("not_secure");
     if (typeof AudioWorkletNode === "undefined") throw new MicrophoneError("old_browser");
+    this.channels = source.stereo ? 2 : 1;
     // Before the first await, because after it the click no longer counts.
     this.context = new AudioContext({ latencyHint: "interactive" });
     try {
       const resumed = this.context.resume();
-      this.stream = await (source.kind === "tab" ? openTab() : openMicrophone(source));
+      this.stream = await (source.kind === "tab" ? openTab(this.channels) : openMicrophone(source));
       await resumed;
       await this.connect();
     } catch (error) {
@@ -110,7 +115,13 @@ export class Microphone {
       // The worklet is loaded from the server only now, and the server can be gone since the page was loaded.
       throw new MicrophoneError("page_incomplete");
     }
-    this.node = new AudioWorkletNode(context, "capture", { channelCount: 1, channelCountMode: "explicit", numberOfOutputs: 1 });
+    const { channels } = this;
+    this.node = new AudioWorkletNode(context, "capture", {
+      channelCount: channels,
+      channelCountMode: "explicit",
+      numberOfOutputs: 1,
+      processorOptions: { channels },
+    });
     const { port } = this.node;
     port.onmessage = ({ data }) => {
       if (data === null) return;
@@ -186,12 +197,15 @@ function openMicrophone({ deviceId, noiseSuppression = false }) {
   });
 }
 
-/** @returns {Promise<MediaStream>} */
-async function openTab() {
+/**
+ * @param {number} channels
+ * @returns {Promise<MediaStream>}
+ */
+async function openTab(channels) {
   const stream = await navigator.mediaDevices.getDisplayMedia({
     // Browsers do not share sound without a picture. This asks for the smallest one.
     video: { width: 160, height: 90, frameRate: 1 },
-    audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    audio: { channelCount: { ideal: channels }, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });
   if (stream.getAudioTracks().length > 0) return stream;
   for (const track of stream.getTracks()) track.stop();

@@ -126,6 +126,53 @@ export class Resampler {
   }
 }
 
+/** Converts a stream of one or several channels, whose samples are interleaved: a `Resampler` for each. */
+export class ChannelResampler {
+  /**
+   * @param {number} from input rate in Hz, a whole number
+   * @param {number} channels
+   */
+  constructor(from, channels) {
+    /** @private */
+    this.resamplers = Array.from({ length: channels }, () => new Resampler(from));
+  }
+
+  /**
+   * @param {Float32Array} samples the next input samples of all channels; not kept
+   * @returns {Float32Array}
+   */
+  feed(samples) {
+    const count = this.resamplers.length;
+    return interleaved(
+      this.resamplers.map((resampler, channel) =>
+        resampler.feed(count === 1 ? samples : Float32Array.from({ length: samples.length / count }, (_, at) => samples[at * count + channel])),
+      ),
+    );
+  }
+
+  /**
+   * Ends the stream.
+   *
+   * @returns {Float32Array} the last output samples
+   */
+  flush() {
+    return interleaved(this.resamplers.map((resampler) => resampler.flush()));
+  }
+}
+
+/**
+ * @param {Float32Array[]} channels of equal length
+ * @returns {Float32Array}
+ */
+function interleaved(channels) {
+  if (channels.length === 1) return channels[0];
+  const output = new Float32Array(channels.length * channels[0].length);
+  channels.forEach((samples, channel) => {
+    for (let at = 0; at < samples.length; at += 1) output[at * channels.length + channel] = samples[at];
+  });
+  return output;
+}
+
 /**
  * @param {Float32Array} samples in [-1, 1]; values outside are clipped
  * @returns {Int16Array} little-endian, as `pcm_s16le` requires, on every machine that runs a browser

@@ -5,16 +5,22 @@
  *   Times are seconds from the beginning of the stream. In `committed`, `text` has no spaces around it. In `resume` and in the
  *   transcript it begins with a space if the whole text has one before the word.
  *
- * @typedef {{session?: string, position: number, live_from?: number, words: Word[]}} Resume
+ * @typedef {{position: number, live_from?: number, words: Word[]}} ChannelResume
+ * @typedef {{session?: string, position: number, live_from?: number, words?: Word[], channels?: ChannelResume[]}} Resume
+ *   `channels`, in place of `words`, in a stereo stream.
  *
  * @typedef {object} StartOptions
  * @property {string} [language] a Whisper language code or "auto"
  * @property {string} [prompt]
  * @property {string[]} [hotwords]
  * @property {boolean} [refine] the server sends `refined` events
+ * @property {number} [channels] 2: the audio is stereo
+ * @property {boolean} [multichannel] each channel is a speaker, and events have the field `channel`
  * @property {Resume} [resume]
  *
- * @typedef {(
+ * In a stereo stream, every event but `ready`, `draining`, `error` and `done` has `channel`, 0 or 1.
+ *
+ * @typedef {{channel?: number} & (
  *   {type: "ready", seq: number, session: string, protocol: number, model: string, language: string | null,
  *    position: number, max_message_bytes: number} |
  *   {type: "speech_started", seq: number, at: number} |
@@ -66,8 +72,8 @@ export class ProtocolError extends Error {}
  * @returns {string}
  */
 export function startMessage(options = {}) {
-  const { language, prompt, hotwords, refine, resume } = options;
-  const format = { encoding: "pcm_s16le", sample_rate: SAMPLE_RATE };
+  const { language, prompt, hotwords, refine, resume, channels, multichannel } = options;
+  const format = { encoding: "pcm_s16le", sample_rate: SAMPLE_RATE, channels, multichannel };
   return JSON.stringify({ type: "start", ...format, language, prompt, hotwords, refine, resume });
 }
 

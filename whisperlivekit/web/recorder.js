@@ -29,7 +29,7 @@
 
 import { SYSTEM_CLOCK } from "./connection.js";
 import { MicrophoneError } from "./microphone.js";
-import { Resampler, SAMPLE_RATE, loudness, toInt16 } from "./pcm.js";
+import { ChannelResampler, SAMPLE_RATE, loudness, toInt16 } from "./pcm.js";
 import { initialState, reduce } from "./state.js";
 
 /** How often countdowns, the timer and the lag are shown anew. */
@@ -45,8 +45,10 @@ export class Recorder {
     this.state = initialState();
     /** @private @type {import("./microphone.js").Microphone | null} */
     this.microphone = null;
-    /** @private @type {Resampler | null} */
+    /** @private @type {ChannelResampler | null} */
     this.resampler = null;
+    /** @private Samples of all channels that the resampler gives a second. */
+    this.rate = SAMPLE_RATE;
     /** @private @type {import("./connection.js").Connection | null} */
     this.connection = null;
     /** @private */
@@ -69,7 +71,7 @@ export class Recorder {
     const current = () => this.microphone === microphone;
     const microphone = this.options.createMicrophone({
       onSamples: (samples) => {
-        if (current()) this.record(samples, microphone.sampleRate);
+        if (current()) this.record(samples, microphone.sampleRate * microphone.channels);
       },
       onEnded: () => {
         if (current()) void this.stop(source.kind === "tab" ? "tab_ended" : "microphone_lost");
@@ -88,7 +90,8 @@ export class Recorder {
       if (!(error instanceof MicrophoneError)) throw error;
       return;
     }
-    this.resampler = new Resampler(microphone.sampleRate);
+    this.resampler = new ChannelResampler(microphone.sampleRate, microphone.channels);
+    this.rate = SAMPLE_RATE * microphone.channels;
     this.apply({ type: "opened" });
     this.connection = this.options.openConnection({
       onEvent: (event) => {
@@ -160,7 +163,7 @@ export class Recorder {
   /**
    * @private
    * @param {Float32Array} samples a chunk in the microphone's rate
-   * @param {number} rate
+   * @param {number} rate samples a second, of all channels
    */
   record(samples, rate) {
     if (this.resampler === null || this.connection === null) return;
@@ -169,7 +172,7 @@ export class Recorder {
     this.options.onLoudness(level, duration_s);
     const output = toInt16(this.resampler.feed(samples));
     // Fifty times a second: the ticker shows it.
-    this.state = reduce(this.state, { type: "audio", duration_s, recorded_s: output.length / SAMPLE_RATE, loudness: level });
+    this.state = reduce(this.state, { type: "audio", duration_s, recorded_s: output.length / this.rate, loudness: level });
     this.connection.push(output);
   }
 

@@ -17,10 +17,12 @@
  * @property {Status | null} connection last status of the current or last connection
  * @property {number | null} downSince_ms when the connection was last seen to be down; null while it is live
  * @property {boolean} speaking the server hears speech
+ * @property {readonly number[]} speakers channels on which it does
  * @property {boolean} paused the system has paused the microphone
  * @property {number} recorded_s audio of the current stream that was recorded here
  * @property {number} received_s audio of it that the server has
- * @property {number} lag_s how far behind that the text is, as the server says
+ * @property {number} lag_s how far behind that the text is, as the server says: of the slower channel
+ * @property {Readonly<Record<number, number>>} lags the same for each channel
  * @property {number} silent_s seconds during which the microphone has given nothing, not even noise
  * @property {Problem | null} problem
  * @property {readonly string[]} dismissed codes of hints that the user has closed during this recording
@@ -65,10 +67,12 @@ const INITIAL = {
   connection: null,
   downSince_ms: null,
   speaking: false,
+  speakers: [],
   paused: false,
   recorded_s: 0,
   received_s: 0,
   lag_s: 0,
+  lags: {},
   silent_s: 0,
   problem: null,
   dismissed: [],
@@ -140,6 +144,7 @@ function afterStatus(state, status, now_ms) {
     connection: status,
     downSince_ms: live ? null : (state.downSince_ms ?? now_ms),
     speaking: live && state.speaking,
+    speakers: live ? state.speakers : [],
   };
   if (status.state !== "ended") return next;
   const ended = { ...next, downSince_ms: null };
@@ -153,9 +158,16 @@ function afterStatus(state, status, now_ms) {
  * @returns {State}
  */
 function afterEvent(state, event) {
-  if (event.type === "speech_started") return { ...state, speaking: true };
-  if (event.type === "speech_stopped") return { ...state, speaking: false };
-  if (event.type === "progress") return { ...state, received_s: event.received_s, lag_s: event.lag_s };
+  const { channel = 0 } = event;
+  if (event.type === "speech_started" || event.type === "speech_stopped") {
+    const others = state.speakers.filter((other) => other !== channel);
+    const speakers = event.type === "speech_started" ? [...others, channel] : others;
+    return { ...state, speakers, speaking: speakers.length > 0 };
+  }
+  if (event.type === "progress") {
+    const lags = { ...state.lags, [channel]: event.lag_s };
+    return { ...state, received_s: event.received_s, lags, lag_s: Math.max(...Object.values(lags)) };
+  }
   return state;
 }
 

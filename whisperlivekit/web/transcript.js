@@ -2,13 +2,15 @@
  * What was said: committed entries, to which new ones are only appended, and the partial text after them, which may change. Pure.
  *
  * One transcript can have several streams, one after the other (stop, then start again). Each begins where the last one ended, so
- * times go on counting.
+ * times go on counting. In a stereo stream each channel is a speaker: entries and partial texts have a `channel`, and a paragraph
+ * ends where another speaker's words come.
  *
  * @typedef {import("./protocol.js").Word} Word
  * @typedef {import("./protocol.js").ServerEvent} ServerEvent
- * @typedef {{kind: "words", words: Word[], start: number, end: number}} WordsEntry
- * @typedef {{kind: "gap", start: number, end: number, reason: string}} GapEntry
- * @typedef {{kind: "paragraph", start: number}} ParagraphEntry begins a paragraph, which ends at the next one
+ * @typedef {{kind: "words", words: Word[], start: number, end: number, channel?: number}} WordsEntry
+ * @typedef {{kind: "gap", start: number, end: number, reason: string, channel?: number}} GapEntry
+ * @typedef {{kind: "paragraph", start: number, channel?: number}} ParagraphEntry begins a paragraph, which ends at the next one
+ * @typedef {{text: string, start: number, end: number, channel?: number}} PartialText
  * @typedef {WordsEntry | GapEntry | ParagraphEntry} Entry
  * @typedef {(gap: GapEntry) => string} GapText
  */
@@ -33,8 +35,8 @@ export class Transcript {
   constructor() {
     /** Append-only. @type {Entry[]} */
     this.entries = [];
-    /** The text that may still change. It is appended to the committed text as it is. @type {{text: string, start: number, end: number} | null} */
-    this.partial = null;
+    /** The texts that may still change, at most one of each channel. They are appended to the committed text as they are. @type {PartialText[]} */
+    this.partials = [];
     /** Where the current stream begins in the transcript, in seconds. */
     this.offset = 0;
     /** @private Seconds of the current stream so far. */
@@ -43,6 +45,8 @@ export class Transcript {
     this.characters = 0;
     /** @private End of the last word or gap in the transcript; null: the next entry begins a paragraph. @type {number | null} */
     this.end = null;
+    /** @private Channel of the current paragraph. @type {number | undefined} */
+    this.speaker = undefined;
   }
 
   /** Begins a new stream. Its second 0 is where the last stream ended. */
@@ -50,15 +54,16 @@ export class Transcript {
     this.offset += this.duration;
     this.duration = 0;
     this.end = null;
-    this.partial = null;
+    this.partials = [];
   }
 
   /** Forgets everything, including what `resume` needs: call it between streams only. */
   clear() {
     this.entries.length = 0;
-    this.partial = null;
+    this.partials = [];
     this.offset = this.duration = this.characters = 0;
     this.end = null;
+    this.speaker = undefined;
   }
 
   /** Seconds of all streams together. */
@@ -71,9 +76,17 @@ export class Transcript {
     return this.entries.length === 0;
   }
 
-  /** @returns {boolean} the partial text begins a paragraph */
-  get partialOpensParagraph() {
-    return this.partial !== null && this.opensParagraph(this.partial.start);
+  /** @returns {PartialText | null} the partial text of a stream of one channel */
+  get partial() {
+    return this.partials[0] ?? null;
+  }
+
+  /**
+   * @param {PartialText} partial
+   * @returns {boolean} it begins a paragraph
+   */
+  partialOpensParagraph({ start, channel }) {
+    return this.opensParagraph(start, channel);
   }
 
   /** @param {ServerEvent} event */
@@ -81,16 +94,19 @@ export class Transcript {
     switch (event.type) {
       case "partial":
         this.extend(event.end);
-        this.partial = event.text.trim() === "" ? null : { text: event.text, start: event.start + this.offset, end: event.end + this.offset };
+        this.dropPartial(event.channel);
+        if (event.text.trim() !== "") {
+          this.partials.push({ text: event.text, start: event.start + this.offset, end: event.end + this.offset, ...of(event.channel) });
+        }
         break;
       case "committed":
         this.extend(event.end);
-        this.partial = null;
-        this.commit(spacedWords(event.text, event.words));
+        this.dropPartial(event.channel);
+        this.commit(spacedWords(event.text, event.words), event.channel);
         break;
       case "utterance_ended":
         this.extend(event.end);
-        this.partial = null;
+        this.dropPartial(event.channel);
         break;
       case "gap":
         this.extend(event.end);
@@ -101,7 +117,7 @@ export class Transcript {
         break;
       case "done":
         this.extend(event.audio_s);
-        this.partial = null;
+        this.partials = [];
         break;
       default:
         break;
@@ -109,20 +125,29 @@ export class Transcript {
   }
 
   /** For a lost connection: the next one sends what was not committed again. */
-  dropPartial() {
-    this.partial = null;
+  dropPartials() {
+    this.partials = [];
+  }
+
+  /**
+   * @private
+   * @param {number} [channel]
+   */
+  dropPartial(channel) {
+    this.partials = this.partials.filter((partial) => partial.channel !== channel);
   }
 
   /**
    * What `resume` tells the server that continues the current stream.
    *
    * @param {number} position in samples
+   * @param {number} [channel] of a stereo stream
    * @returns {Word[]} the committed words that end after it, with times of the current stream
    */
-  wordsAfter(position) {
+  wordsAfter(position, channel) {
     const from = this.offset + position / SAMPLE_RATE;
     return this.entries
-      .flatMap((entry) => (entry.kind === "words" ? entry.words : []))
+      .flatMap((entry) => (entry.kind === "words" && entry.channel === channel ? entry.words : []))
       .filter((word) => word.end > from)
       .map((word) => ({ ...word, start: round(word.start - this.offset), end: round(word.end - this.offset) }));
   }
@@ -138,50 +163,56 @@ export class Transcript {
   /**
    * @private
    * @param {Word[]} words
+   * @param {number} [channel]
    */
-  commit(words) {
+  commit(words, channel) {
     if (words.length === 0) return;
     const timed = words.map((word) => ({ ...word, start: word.start + this.offset, end: word.end + this.offset }));
     const start = timed[0].start;
     const end = timed[timed.length - 1].end;
-    this.openParagraph(start);
-    this.entries.push({ kind: "words", words: timed, start, end });
+    this.openParagraph(start, channel);
+    this.entries.push({ kind: "words", words: timed, start, end, ...of(channel) });
     this.characters += timed.reduce((sum, word) => sum + word.text.length, 0);
     this.end = end;
   }
 
   /**
    * @private
-   * @param {{start: number, end: number, reason: string}} gap
+   * @param {{start: number, end: number, reason: string, channel?: number}} gap
    */
   addGap(gap) {
     const start = gap.start + this.offset;
     const end = gap.end + this.offset;
     const last = this.entries[this.entries.length - 1];
+    const earlier = last?.kind === "gap" && last.channel === gap.channel ? last : null;
     // Entries are never changed. Of a gap that has grown, only the new part is appended.
-    if (last?.kind === "gap" && end <= last.end) return;
-    if (this.end === null) this.openParagraph(start);
-    this.entries.push({ kind: "gap", start: last?.kind === "gap" ? Math.max(start, last.end) : start, end, reason: gap.reason });
+    if (earlier !== null && end <= earlier.end) return;
+    if (this.end === null || gap.channel !== this.speaker) this.openParagraph(start, gap.channel);
+    const from = earlier === null ? start : Math.max(start, earlier.end);
+    this.entries.push({ kind: "gap", start: from, end, reason: gap.reason, ...of(gap.channel) });
     this.end = end;
   }
 
   /**
    * @private
    * @param {number} start of what comes next
+   * @param {number} [channel]
    */
-  openParagraph(start) {
-    if (!this.opensParagraph(start)) return;
-    this.entries.push({ kind: "paragraph", start });
+  openParagraph(start, channel) {
+    if (!this.opensParagraph(start, channel)) return;
+    this.entries.push({ kind: "paragraph", start, ...of(channel) });
     this.characters = 0;
+    this.speaker = channel;
   }
 
   /**
    * @private
    * @param {number} start of what comes next
+   * @param {number} [channel]
    * @returns {boolean}
    */
-  opensParagraph(start) {
-    if (this.end === null || start - this.end >= PARAGRAPH_PAUSE_S) return true;
+  opensParagraph(start, channel) {
+    if (this.end === null || channel !== this.speaker || start - this.end >= PARAGRAPH_PAUSE_S) return true;
     return this.characters > PARAGRAPH_CHARACTERS && this.endsSentence();
   }
 
@@ -193,17 +224,16 @@ export class Transcript {
 
   /**
    * @param {GapText} gapText what stands in the text for a gap
-   * @returns {string} paragraphs separated by an empty line, with a line break at the end
+   * @returns {string} paragraphs separated by an empty line, with a line break at the end; in a stereo stream with their speakers
    */
   toText(gapText) {
-    /** @type {string[]} */
+    /** @type {{label: string, text: string}[]} */
     const paragraphs = [];
     for (const entry of this.entries) {
-      if (entry.kind === "paragraph") paragraphs.push("");
-      else if (entry.kind === "gap") paragraphs[paragraphs.length - 1] += ` ${gapText(entry)}`;
-      else paragraphs[paragraphs.length - 1] += entry.words.map((word) => word.text).join("");
+      if (entry.kind === "paragraph") paragraphs.push({ label: speakerLabel(entry.channel), text: "" });
+      else paragraphs[paragraphs.length - 1].text += entry.kind === "gap" ? ` ${gapText(entry)}` : entry.words.map((word) => word.text).join("");
     }
-    return paragraphs.length === 0 ? "" : `${paragraphs.map((text) => text.trim()).join("\n\n")}\n`;
+    return paragraphs.length === 0 ? "" : `${paragraphs.map(({ label, text }) => label + text.trim()).join("\n\n")}\n`;
   }
 
   /**
@@ -230,18 +260,19 @@ export class Transcript {
    *
    * @private
    * @param {GapText} gapText
-   * @returns {{start: number, end: number, text: string}[]} in order, without overlaps
+   * @returns {{start: number, end: number, text: string, channel?: number}[]} in the order in which they begin, without overlaps
+   *   of one speaker
    */
   cues(gapText) {
-    /** @type {{start: number, end: number, text: string}[]} */
+    /** @type {{start: number, end: number, text: string, channel?: number}[]} */
     const cues = [];
-    /** @type {{start: number, end: number, text: string} | null} */
+    /** @type {{start: number, end: number, text: string, channel?: number} | null} */
     let open = null;
     for (const entry of this.entries) {
       if (entry.kind === "paragraph") {
         open = null;
       } else if (entry.kind === "gap") {
-        cues.push({ start: entry.start, end: entry.end, text: gapText(entry) });
+        cues.push({ start: entry.start, end: entry.end, text: speakerLabel(entry.channel) + gapText(entry), channel: entry.channel });
         open = null;
       } else {
         for (const word of entry.words) {
@@ -255,18 +286,39 @@ export class Transcript {
             open.text += word.text;
             open.end = word.end;
           } else {
-            open = { start: word.start, end: word.end, text: word.text.trimStart() };
+            const text = speakerLabel(entry.channel) + word.text.trimStart();
+            open = { start: word.start, end: word.end, text, channel: entry.channel };
             cues.push(open);
           }
         }
       }
     }
-    cues.forEach((cue, index) => {
-      const next = cues[index + 1]?.start ?? Infinity;
-      cue.end = Math.min(Math.max(cue.end, cue.start + CUE_LEAST_S), Math.max(next, cue.start));
-    });
+    cues.sort((a, b) => a.start - b.start);
+    /** Where the next cue of a speaker begins. @type {Map<number | undefined, number>} */
+    const next = new Map();
+    for (const cue of [...cues].reverse()) {
+      const latest = Math.max(next.get(cue.channel) ?? Infinity, cue.start);
+      cue.end = Math.min(Math.max(cue.end, cue.start + CUE_LEAST_S), latest);
+      next.set(cue.channel, cue.start);
+    }
     return cues;
   }
+}
+
+/**
+ * @param {number} [channel]
+ * @returns {string} what stands before the words of a speaker
+ */
+export function speakerLabel(channel) {
+  return channel === undefined ? "" : `${channel + 1}: `;
+}
+
+/**
+ * @param {number} [channel]
+ * @returns {{channel?: number}} only a stereo stream has the field
+ */
+function of(channel) {
+  return channel === undefined ? {} : { channel };
 }
 
 /**

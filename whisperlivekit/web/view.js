@@ -1,13 +1,19 @@
 /**
- * The transcript on the page. Committed text is appended once and never changed; only the partial text after it is replaced.
+ * The transcript on the page. Committed text is appended once and never changed; only the partial text after it is replaced. In a
+ * stereo stream each channel has a partial text of its own, and a paragraph begins with its speaker.
  *
  * Screen readers read out committed text only: the log is a polite live region, and the partial text is hidden from them.
  *
  * @typedef {import("./transcript.js").Transcript} Transcript
  * @typedef {import("./transcript.js").GapEntry} GapEntry
+ *
+ * @typedef {object} Partial what a channel shows after its committed text
+ * @property {HTMLElement} text
+ * @property {HTMLElement | null} pending a paragraph that only has this text so far; the channel's next paragraph entry uses it
  */
 
 import { timeText } from "./screen.js";
+import { speakerLabel } from "./transcript.js";
 
 /** A reader who is fewer pixels than this away from the end counts as being there. */
 const NEAR_END = 48;
@@ -33,12 +39,8 @@ export class View {
     this.shown = 0;
     /** @private The paragraph that is being written. @type {HTMLElement | null} */
     this.paragraph = null;
-    /** @private A paragraph that only has partial text so far. The next paragraph entry uses it. @type {HTMLElement | null} */
-    this.pending = null;
-    /** @private */
-    this.partial = document.createElement("span");
-    this.partial.className = "partial";
-    this.partial.setAttribute("aria-hidden", "true");
+    /** @private By channel; a stream of one channel has the key undefined. @type {Map<number | undefined, Partial>} */
+    this.partials = new Map();
     /** @private The reader has not scrolled away from the end. */
     this.following = true;
     scroller.addEventListener("scroll", () => this.onScroll(), { passive: true });
@@ -49,16 +51,16 @@ export class View {
   /** @param {Transcript} transcript */
   render(transcript) {
     for (; this.shown < transcript.entries.length; this.shown += 1) this.append(transcript.entries[this.shown]);
-    this.renderPartial(transcript);
+    for (const { channel } of transcript.partials) this.partialOf(channel);
+    for (const channel of this.partials.keys()) this.renderPartial(transcript, channel);
     this.scrollToEnd();
   }
 
   /** Removes everything from the page. */
   clear() {
     this.log.replaceChildren();
-    this.partial.remove();
+    this.partials.clear();
     this.paragraph = null;
-    this.pending = null;
     this.shown = 0;
     this.follow();
   }
@@ -74,9 +76,13 @@ export class View {
    * @param {import("./transcript.js").Entry} entry
    */
   append(entry) {
+    const partial = this.partialOf(entry.channel);
     if (entry.kind === "paragraph") {
-      this.paragraph = this.pending ?? this.openParagraph();
-      this.pending = null;
+      this.paragraph = partial.pending ?? this.openParagraph(entry.channel);
+      partial.pending = null;
+      // Before the paragraphs of other speakers that only have partial text.
+      const others = [...this.partials.values()].map(({ pending }) => pending?.parentElement).filter((block) => block != null);
+      if (others.length > 0) this.log.insertBefore(/** @type {HTMLElement} */ (this.paragraph.parentElement), others[0] ?? null);
       setTime(this.paragraph, entry.start);
       return;
     }
@@ -84,38 +90,65 @@ export class View {
     const span = document.createElement("span");
     span.className = entry.kind === "gap" ? "gap" : "committed";
     span.textContent = entry.kind === "gap" ? ` ${this.gapText(entry)}` : entry.words.map((word) => word.text).join("");
-    paragraph.insertBefore(span, this.partial.parentNode === paragraph ? this.partial : null);
+    paragraph.insertBefore(span, partial.text.parentNode === paragraph ? partial.text : null);
   }
 
   /**
    * @private
    * @param {Transcript} transcript
+   * @param {number} [channel]
    */
-  renderPartial({ partial, partialOpensParagraph }) {
-    if (this.partial.textContent !== (partial?.text ?? "")) this.partial.textContent = partial?.text ?? "";
-    if (partial !== null && partialOpensParagraph) {
-      this.pending ??= this.openParagraph();
-      setTime(this.pending, partial.start);
-    } else if (this.pending !== null) {
-      this.pending.parentElement?.remove();
-      this.pending = null;
+  renderPartial(transcript, channel) {
+    const found = transcript.partials.find((partial) => partial.channel === channel);
+    const shown = this.partialOf(channel);
+    if (shown.text.textContent !== (found?.text ?? "")) shown.text.textContent = found?.text ?? "";
+    if (found !== undefined && transcript.partialOpensParagraph(found)) {
+      shown.pending ??= this.openParagraph(channel);
+      setTime(shown.pending, found.start);
+    } else if (shown.pending !== null) {
+      shown.pending.parentElement?.remove();
+      shown.pending = null;
     }
-    const place = partial === null ? null : (this.pending ?? this.paragraph);
-    if (place === null) this.partial.remove();
-    else if (this.partial.parentNode !== place) place.append(this.partial);
+    const place = found === undefined ? null : (shown.pending ?? this.paragraph);
+    if (place === null) shown.text.remove();
+    else if (shown.text.parentNode !== place) place.append(shown.text);
   }
 
   /**
    * @private
+   * @param {number} [channel]
+   * @returns {Partial}
+   */
+  partialOf(channel) {
+    let partial = this.partials.get(channel);
+    if (partial === undefined) {
+      const text = document.createElement("span");
+      text.className = "partial";
+      text.setAttribute("aria-hidden", "true");
+      partial = { text, pending: null };
+      this.partials.set(channel, partial);
+    }
+    return partial;
+  }
+
+  /**
+   * @private
+   * @param {number} [channel]
    * @returns {HTMLElement}
    */
-  openParagraph() {
+  openParagraph(channel) {
     const block = document.createElement("div");
     block.className = "paragraph";
     const time = document.createElement("span");
     time.className = "time";
     time.setAttribute("aria-hidden", "true");
     const paragraph = document.createElement("p");
+    if (channel !== undefined) {
+      const speaker = document.createElement("b");
+      speaker.className = "speaker";
+      speaker.textContent = speakerLabel(channel).trim();
+      paragraph.append(speaker);
+    }
     block.append(time, paragraph);
     this.log.append(block);
     return paragraph;

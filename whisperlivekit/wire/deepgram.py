@@ -15,10 +15,7 @@ join the segments up to it to what was said. Many of them look at ``speech_final
 - Every field that a client may look up is in every message, and no message has a type that Deepgram does not have:
   its SDKs hand an unknown one to the program as None.
 
-What is plain in ``words`` is so in the transcript too unless ``punctuate`` or ``smart_format`` is asked for, as at
-Deepgram.
-
-Stereo calls: each channel's text is kept in a ``_Channel``; see ``Options.channels`` for what is missing.
+The transcript is as plain as ``words`` are unless ``punctuate`` or ``smart_format`` is asked for, as at Deepgram.
 """
 
 import json
@@ -27,12 +24,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from whisperlivekit.audio.pcm import CHANNELS, SAMPLE_RATES, Encoding, PcmDecoder
 from whisperlivekit.core.commands import Audio, Command, Configure, Flush, Start, Stop
-from whisperlivekit.core.events import Committed, Done, Event, Flushed, Partial, Ready, SpeechStarted, UtteranceEnded
+from whisperlivekit.core.events import (
+    Committed,
+    Done,
+    Event,
+    Flushed,
+    OfChannel,
+    Partial,
+    Ready,
+    SpeechStarted,
+    UtteranceEnded,
+)
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples, to_seconds
 from whisperlivekit.errors import BadMessage, ShuttingDown, UnsupportedFormat, WhisperLiveKitError
@@ -73,9 +82,6 @@ MAX_HOTWORDS = 100
 MAX_HOTWORD = 64
 """Characters."""
 
-CHANNEL_COUNT = 1
-"""Channels that are transcribed by themselves."""
-
 _TRUE, _FALSE = frozenset({"true", "1", ""}), frozenset({"false", "0"})
 
 _MARKS = " \t\n.,!?…:;\"'«»„“”()[]{}<>-–—*"
@@ -93,8 +99,9 @@ class Options:
     """None: pieces of a media file."""
     sample_rate: int = SAMPLE_RATE
     channels: int = 1
-    """Of the audio. They are mixed into one, with ``multichannel`` too."""
+    """Of the audio. They are mixed into one unless it is multichannel."""
     multichannel: bool = False
+    """Each channel is transcribed by itself."""
     language: str | None = None
     hotwords: tuple[str, ...] = ()
     interim_results: bool = False
@@ -109,10 +116,21 @@ class Options:
     utterances: bool = False
     """In the answer for a file."""
 
+    @property
+    def transcripts(self) -> int:
+        """How many there are: one, or one for each channel."""
+        return self.channels if self.multichannel else 1
+
     def start(self, *, realtime: bool = True) -> Start:
         """The options of the session."""
-        commit = "words" if self.interim_results or not realtime else "utterance"
-        return Start(self.language, hotwords=self.hotwords, commit=commit, silence_s=self.silence_s, realtime=realtime)
+        return Start(
+            self.language,
+            hotwords=self.hotwords,
+            commit="words" if self.interim_results or not realtime else "utterance",
+            silence_s=self.silence_s,
+            realtime=realtime,
+            channels=self.transcripts,
+        )
 
 
 def read_options(query: Iterable[tuple[str, str]], content_type: str = "") -> Options:
@@ -135,7 +153,7 @@ def read_options(query: Iterable[tuple[str, str]], content_type: str = "") -> Op
     return Options(
         encoding=encoding,
         sample_rate=sample_rate,
-        channels=_read_number("channels", last.get("channels"), CHANNELS, 1) if encoding else 1,
+        channels=_read_number("channels", last.get("channels"), CHANNELS, 1),
         multichannel=_read_flag(last, "multichannel"),
         language=_read_language(last),
         hotwords=_read_hotwords(found.get("keyterm", []), found.get("keywords", [])),
@@ -161,7 +179,7 @@ class _ConfigureMessage(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     keyterms: list[str] | None = None
-    features: dict[str, bool] | None = Field(default=None)
+    features: dict[str, bool] | None = None
 
 
 class DeepgramAdapter:
@@ -176,22 +194,25 @@ class DeepgramAdapter:
         """created: when the connection was opened, in ISO 8601."""
         self.options = options
         self._created = created
-        # Pieces of a media file are decoded before they come here.
-        encoding = options.encoding or "pcm_f32le"
-        rate = options.sample_rate if options.encoding else SAMPLE_RATE
-        self._decoder = PcmDecoder(encoding, rate, options.channels)
+        count = options.transcripts
+        if options.encoding is None:
+            self._decoder = PcmDecoder("pcm_f32le", SAMPLE_RATE, count, split=count > 1)
+        else:
+            self._decoder = PcmDecoder(options.encoding, options.sample_rate, options.channels, split=count > 1)
         self._rest = b""
         """The beginning of a sample: Deepgram takes audio that is cut anywhere."""
         self._request_id = ""
         self._metadata: dict[str, Any] = {}
         """Of every result; known when the stream is ready."""
-        self._channels = [_Channel(number, options, self._metadata) for number in range(CHANNEL_COUNT)]
+        self._channels = [_Channel(number, options, self._metadata) for number in range(count)]
         self._received = 0
         self._stopped = False
 
     @property
     def in_container(self) -> bool:
-        """The client sends pieces of a media file. ``receive`` takes their audio as pcm_f32le at 16 kHz."""
+        """The client sends pieces of a media file. ``receive`` takes their audio as pcm_f32le at 16 kHz, with
+        ``Options.transcripts`` channels.
+        """
         return self.options.encoding is None
 
     # ---- client to server
@@ -219,7 +240,7 @@ class DeepgramAdapter:
             return self._audio(self._decoder.feed(data[:whole]))
         return self._receive_text(message)
 
-    def _audio(self, samples: Any) -> list[Command | Reply]:
+    def _audio(self, samples: NDArray[np.float32]) -> list[Command | Reply]:
         if not samples.shape[-1]:
             return []
         self._received += samples.shape[-1]
@@ -248,15 +269,16 @@ class DeepgramAdapter:
                 }
                 return [Reply(_dump(error))]
 
-    def _configure(self, found: dict[str, Any]) -> list[Command | Reply]:
+    def _configure(self, found: object) -> list[Command | Reply]:
         try:
             message = _ConfigureMessage.model_validate(found)
             hotwords = None if message.keyterms is None else _read_hotwords(message.keyterms, [])
         except ValidationError as error:
             where = ".".join(str(step) for step in error.errors()[0]["loc"])[:40]
-            return [self._refuse(f"{where} is wrong, expected keyterms as a list of text, features with true or false")]
+            expected = "keyterms as a list of text, features with true or false"
+            return [self._refuse("InvalidConfigureMessage", f"{where} is wrong, expected {expected}")]
         except BadMessage as error:
-            return [self._refuse(error.message)]
+            return [self._refuse("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", error.message)]
         success: dict[str, Any] = {"type": "ConfigureSuccess", "request_id": self._request_id}
         if hotwords is None:
             return [Reply(_dump(success))]
@@ -264,9 +286,9 @@ class DeepgramAdapter:
         configure = Configure(self.options.language, hotwords=hotwords, silence_s=self.options.silence_s)
         return [configure, Reply(_dump(success | {"keyterms": list(hotwords)}))]
 
-    def _refuse(self, description: str) -> Reply:
-        failure = {"code": "InvalidConfigureMessage", "description": description}
-        return Reply(_dump({"type": "ConfigureFailure", "request_id": self._request_id} | failure))
+    def _refuse(self, code: str, description: str) -> Reply:
+        failure = {"type": "ConfigureFailure", "request_id": self._request_id}
+        return Reply(_dump(failure | {"code": code, "description": description}))
 
     # ---- server to client
 
@@ -277,16 +299,13 @@ class DeepgramAdapter:
                 self._metadata |= {"request_id": self._request_id} | describe_model(model)
                 return []
             case Done(received=received):
-                end = metadata(self._request_id, self._created, received, CHANNEL_COUNT)
+                end = metadata(self._request_id, self._created, received, len(self._channels))
                 return [_dump({"type": "Metadata"} | end)]
+            case OfChannel(channel=number):
+                channel = self._channels[number or 0]
+                return [_dump(message) for message in [*channel.send(event), *channel.end_utterance(self._received)]]
             case _:
-                # In a multichannel stream: the channel of the event.
-                told = self._channels[0].send(event)
-                told += self._channels[0].end_utterance(self._received)
-                return [
-                    _dump(message | {"metadata": self._metadata} if "is_final" in message else message)
-                    for message in told
-                ]
+                return []
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
         """The message before the close frame. A worker that shuts down has told all: the close code is enough."""
@@ -300,7 +319,7 @@ class _Channel:
     """The text of one channel."""
 
     def __init__(self, number: int, options: Options, metadata: dict[str, Any]) -> None:
-        self._index = [number, CHANNEL_COUNT]
+        self._index = [number, options.transcripts]
         self._options = options
         self._metadata = metadata
         self._words: list[Word] = []

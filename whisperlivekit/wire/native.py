@@ -20,6 +20,7 @@ from whisperlivekit.core.events import (
     Event,
     Flushed,
     Gap,
+    OfChannel,
     Partial,
     Progress,
     Ready,
@@ -65,13 +66,31 @@ class _WordMessage(_ClientMessage):
         return Word(self.text, start, max(start, to_samples(self.end)), self.probability)
 
 
-class _ResumeMessage(_ClientMessage):
-    session: str | None = Field(default=None, max_length=64, description="the id in the stream's first ready")
+class _ChannelMessage(_ClientMessage):
     position: int = Field(ge=0, le=int(MAX_STREAM_S * 16_000), description="a whole number of samples, 0 or more")
     live_from: int | None = Field(
         default=None, ge=0, le=int(MAX_STREAM_S * 16_000), description="a whole number of samples, 0 or more"
     )
     words: list[_WordMessage] = Field(default=[], max_length=2000, description="a list of up to 2000 words")
+
+    def resume(self, earliest: int = 0) -> Resume:
+        """``earliest``: where the audio begins, if the client no longer has it from ``position`` on."""
+        position = max(self.position, earliest)
+        words = tuple(word.word() for word in self.words)
+        live_from = max(position, self.live_from or 0)
+        before = 0
+        # A word that ends at the position may seem to end after it: a client knows times in whole milliseconds.
+        while before < len(words) and words[before].end <= live_from + _ROUNDING:
+            before += 1
+        resume = Resume(None, position, words[before:])
+        return replace(resume, live_from=live_from, unrefined=words[:before]) if self.live_from is not None else resume
+
+
+class _ResumeMessage(_ChannelMessage):
+    session: str | None = Field(default=None, max_length=64, description="the id in the stream's first ready")
+    channels: list[_ChannelMessage] | None = Field(
+        default=None, max_length=CHANNELS[-1], description=f"a list of {CHANNELS[-1]} objects, one for each channel"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -79,17 +98,13 @@ class _ResumeMessage(_ClientMessage):
         # Earlier clients send it, also pages that were open while the server was upgraded: they must be able to resume.
         return {name: value for name, value in found.items() if name != "context"} if isinstance(found, dict) else found
 
-    def resume(self) -> Resume:
-        words = tuple(word.word() for word in self.words)
-        live_from = max(self.position, self.live_from or 0)
-        before = 0
-        # A word that ends at the position may seem to end after it: a client knows times in whole milliseconds.
-        while before < len(words) and words[before].end <= live_from + _ROUNDING:
-            before += 1
+    def resume(self, earliest: int = 0) -> Resume:
         # An id of another form ("unknown" in earlier clients) is no reason to lose a stream: it gets a new id.
         known = self.session is not None and SESSION_ID.fullmatch(self.session)
-        resume = Resume(self.session if known else None, self.position, words[before:])
-        return replace(resume, live_from=live_from, unrefined=words[:before]) if self.live_from is not None else resume
+        channels = tuple(channel.resume(self.position) for channel in self.channels or ())
+        return replace(
+            _ChannelMessage.resume(self, earliest), session=self.session if known else None, channels=channels
+        )
 
 
 _Hotword = Annotated[str, Field(min_length=1, max_length=64, description="text of 1 to 64 characters")]
@@ -105,12 +120,35 @@ class _StartMessage(_ClientMessage):
         description=f"a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]}",
     )
     channels: int = Field(default=1, ge=CHANNELS[0], le=CHANNELS[-1], description="1 or 2")
+    multichannel: bool = Field(default=False, description="true or false")
     language: str | None = Field(default=None, description='a Whisper language code such as "ru", or "auto"')
     prompt: str | None = Field(default=None, max_length=1000, description="text of up to 1000 characters")
     hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
     commit: Literal["words", "utterance"] = Field(default="words", description='"words" or "utterance"')
     refine: bool = Field(default=False, description="true or false")
+    task: Literal["transcribe", "translate"] = Field(default="transcribe", description='"transcribe" or "translate"')
     resume: _ResumeMessage | None = Field(default=None, description="an object: see Resume in the protocol")
+
+    def check_together(self) -> None:
+        """Raises BadMessage if fields do not go together."""
+        resume = self.resume
+        if self.multichannel and self.channels == 1:
+            raise BadMessage("start.multichannel is true with start.channels 1, expected start.channels 2")
+        if self.refine and self.task == "translate":
+            raise BadMessage("start.refine is given with start.task translate, expected one of them")
+        if resume is None:
+            return
+        if self.multichannel:
+            found = "missing" if resume.channels is None else f"a list of {len(resume.channels)}"
+            if resume.channels is None or len(resume.channels) != self.channels:
+                raise BadMessage(f"start.resume.channels is {found}, expected a list of {self.channels} objects")
+            if resume.words or resume.live_from is not None:
+                raise BadMessage("start.resume has words or live_from, expected them in start.resume.channels")
+        elif resume.channels is not None:
+            raise BadMessage("start.resume.channels is given without start.multichannel, expected both or neither")
+        live = [known.live_from for known in (resume, *(resume.channels or ()))]
+        if not self.refine and any(position is not None for position in live):
+            raise BadMessage("start.resume.live_from is given without start.refine, expected both or neither")
 
 
 class _FlushMessage(_ClientMessage):
@@ -179,7 +217,7 @@ class NativeAdapter:
                 f'found {_kind(chunk)} before the start, expected {{"type": "start", ...}} as first message'
             )
         samples = self._decoder.feed(chunk)
-        return [Audio(samples)] if len(samples) else []
+        return [Audio(samples)] if samples.size else []
 
     def _receive_text(self, text: str) -> list[Command]:
         message = _parse(text)
@@ -187,10 +225,11 @@ class NativeAdapter:
             if self._stage is not _Stage.AWAITING_START:
                 raise BadMessage("found a second start, expected audio, flush or stop after the first one")
             language = None if message.language is None else check_language(message.language)
-            self._decoder = PcmDecoder(message.encoding, message.sample_rate, message.channels)
+            message.check_together()
+            self._decoder = PcmDecoder(
+                message.encoding, message.sample_rate, message.channels, split=message.multichannel
+            )
             self._stage = _Stage.STREAMING
-            if message.resume and message.resume.live_from is not None and not message.refine:
-                raise BadMessage("start.resume.live_from is given without start.refine, expected both or neither")
             resume = message.resume.resume() if message.resume else None
             return [
                 Start(
@@ -200,6 +239,8 @@ class NativeAdapter:
                     resume,
                     commit=message.commit,
                     refine=message.refine,
+                    channels=message.channels if message.multichannel else 1,
+                    task=message.task,
                 )
             ]
         if self._stage is _Stage.AWAITING_START:
@@ -210,11 +251,14 @@ class NativeAdapter:
             return [Flush()]
         self._stage = _Stage.STOPPED
         rest = self._decoder.flush()
-        return [Audio(rest), Stop()] if len(rest) else [Stop()]
+        return [Audio(rest), Stop()] if rest.size else [Stop()]
 
     def send(self, event: Event) -> list[Message]:
         """The message for an event; always exactly one."""
-        return [self._encode(**_fields(event))]
+        fields = _fields(event)
+        if isinstance(event, OfChannel) and event.channel is not None:
+            fields["channel"] = event.channel
+        return [self._encode(**fields)]
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:
         """The ``error`` message that ends a connection; ``session`` is the id to quote in a report."""
@@ -348,19 +392,22 @@ def _path(kind: str, location: tuple[int | str, ...]) -> str:
 
 def _model_at(kind: str, location: tuple[int | str, ...]) -> type[BaseModel]:
     """The model of the object that has the field at ``location``."""
-    names = [step for step in location if isinstance(step, str)]
-    if names[:2] == ["resume", "words"]:
-        return _WordMessage
-    if names[:1] == ["resume"]:
-        return _ResumeMessage
+    match [step for step in location if isinstance(step, str)]:
+        case ["resume", "words", *_] | ["resume", "channels", "words", *_]:
+            return _WordMessage
+        case ["resume", "channels"]:
+            return _ChannelMessage
+        case ["resume", *_]:
+            return _ResumeMessage
     return _MESSAGES[kind]
 
 
 def _expected(kind: str, location: tuple[int | str, ...]) -> str:
     if location[0] == "hotwords" and len(location) > 1:
         return "text of 1 to 64 characters"
-    if location[:2] == ("resume", "words") and len(location) == 3:
-        return "an object with text, start, end and probability"
+    if isinstance(location[-1], int):
+        item = "text, start, end and probability" if location[-2] == "words" else "position, live_from and words"
+        return f"an object with {item}"
     names = [step for step in location if isinstance(step, str)]
     field = _model_at(kind, location[:-1]).model_fields.get(names[-1])
     return (field.description if field else None) or "something else"

@@ -1,4 +1,8 @@
-"""Writes committed words as text, SRT, WebVTT or JSON: for files and downloads."""
+"""Writes committed words as text, SRT, WebVTT or JSON: for files and downloads.
+
+Each function takes the words of one channel, or those of several: then it writes a dialogue, in which each part names
+its speaker, "1: " or "2: ".
+"""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -19,28 +23,32 @@ MAX_PAUSE_S = 1.0
 """A longer pause between two words begins a new cue."""
 
 
-def text(words: Sequence[Word]) -> str:
+def text(*channels: Sequence[Word]) -> str:
     """Plain text: one line for each stretch of speech without a long pause."""
-    return "".join(_words(stretch) + "\n" for stretch in _stretches(words))
+    return "".join(f"{label}{_words(stretch)}\n" for label, stretch in dialogue(_stretches, channels))
 
 
-def srt(words: Sequence[Word]) -> str:
+def srt(*channels: Sequence[Word]) -> str:
     """SubRip."""
     blocks = (
-        f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{_words(cue)}\n\n"
-        for number, cue in enumerate(cues(words), 1)
+        f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{label}{_words(cue)}\n\n"
+        for number, (label, cue) in enumerate(dialogue(cues, channels), 1)
     )
     return "".join(blocks)
 
 
-def vtt(words: Sequence[Word]) -> str:
+def vtt(*channels: Sequence[Word]) -> str:
     """WebVTT, with its markup characters escaped."""
-    blocks = (f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_escaped(cue)}\n\n" for cue in cues(words))
+    blocks = (
+        f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{label}{_escaped(cue)}\n\n"
+        for label, cue in dialogue(cues, channels)
+    )
     return "WEBVTT\n\n" + "".join(blocks)
 
 
-def as_json(words: Sequence[Word]) -> str:
-    """JSON with the whole text, and every word with its times in seconds."""
+def as_json(*channels: Sequence[Word]) -> str:
+    """JSON with the whole text, and every word with its times in seconds; in a dialogue, also with its channel."""
+    several = len(channels) > 1
     listed = [
         {
             "text": word.text.strip(),
@@ -48,13 +56,35 @@ def as_json(words: Sequence[Word]) -> str:
             "end": to_seconds(word.end),
             "probability": round(word.probability, 3),
         }
-        for word in words
+        | ({"channel": channel} if several else {})
+        for channel, word in in_order(channels)
     ]
-    return json.dumps({"text": _words(words), "words": listed}, ensure_ascii=False, indent=1) + "\n"
+    whole = text(*channels).strip() if several else _words(channels[0])
+    return json.dumps({"text": whole, "words": listed}, ensure_ascii=False, indent=1) + "\n"
 
 
-FORMATS: dict[str, Callable[[Sequence[Word]], str]] = {"txt": text, "srt": srt, "vtt": vtt, "json": as_json}
+FORMATS: dict[str, Callable[..., str]] = {"txt": text, "srt": srt, "vtt": vtt, "json": as_json}
 """File extension -> function that writes words in this format."""
+
+
+def dialogue(
+    split: Callable[[Sequence[Word]], Iterable[list[Word]]], channels: Sequence[Sequence[Word]]
+) -> list[tuple[str, list[Word]]]:
+    """The parts into which ``split`` divides each channel's words, in the order in which they begin, each with the
+    label of its speaker: none if there is only one.
+    """
+    parts = [
+        (f"{number}: " if len(channels) > 1 else "", part)
+        for number, words in enumerate(channels, 1)
+        for part in split(words)
+    ]
+    return sorted(parts, key=lambda labelled: labelled[1][0].start)
+
+
+def in_order(channels: Sequence[Sequence[Word]]) -> list[tuple[int, Word]]:
+    """The words of all channels in the order in which they begin, each with the number of its channel: 0, 1 ..."""
+    listed = [(channel, word) for channel, words in enumerate(channels) for word in words]
+    return sorted(listed, key=lambda numbered: numbered[1].start)
 
 
 def _stretches(words: Iterable[Word]) -> Iterable[list[Word]]:
