@@ -45,6 +45,6 @@ def protocol(name: str) -> SpokenProtocol:
     if name == "native":
         return SpokenProtocol("/ws", None, Native)
     if name == "whisperlivekit":
-        return SpokenProtocol("/asr", None, lambda _, **__: WhisperLiveKit())
+        return SpokenProtocol("/asr", 16_000, lambda _, **__: WhisperLiveKit())
     module = import_module(f"{__name__}.{name}")
     return SpokenProtocol(getattr(module, "PATH", f"/{name}"), getattr(module, "RATE", None), module.dialect)

@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 
 from tests.wire import (
+    asr_conversations,
     conversations,
     deepgram_conversations,
     realtime_conversations,
     recorded,
     telephony_conversations,
+    test_wyoming,
 )
 from whisperlivekit.core.commands import Audio, Command, Configure, Flush, Start, Stop
 from whisperlivekit.core.events import Done, Draining, Event, OfChannel, Ready
@@ -38,6 +40,7 @@ from whisperlivekit.wire.jambonz import JambonzAdapter
 from whisperlivekit.wire.native import NativeAdapter
 from whisperlivekit.wire.openai_realtime import OpenAIRealtimeAdapter
 from whisperlivekit.wire.vosk import VoskAdapter
+from whisperlivekit.wire.whisperlivekit import WhisperLiveKitAdapter
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "3000"))
 """Messages to each adapter."""
@@ -92,6 +95,11 @@ ADAPTERS: dict[str, Fuzzed] = {
         lambda rng: AeapAdapter(rng.choice([{}, {"text": "written"}])),
         _client_messages({name: turns for name, (_, turns) in recorded.AEAP.items()}),
     ),
+    "whisperlivekit": Fuzzed(
+        lambda rng: WhisperLiveKitAdapter({"mode": rng.choice(["full", "diff"])}),
+        [asr_conversations.AUDIO, bytes(6_400), b"", "not for the server"],
+    ),
+    "wyoming": Fuzzed(lambda _: test_wyoming.transcription(), test_wyoming.EXAMPLES),
 }
 
 # --------------------------------------------------------------------------------------------------------- messages

@@ -58,6 +58,16 @@ def chunk(payload: bytes = SAMPLES, **other: Any) -> bytes:
 
 STOP = frame("audio-stop", {"timestamp": None})
 
+EXAMPLES = (
+    frame("describe"),
+    frame("ping", {"text": "x"}),
+    frame("transcribe", {"language": "ru", "transcript_names": ["Алиса"]}),
+    chunk(),
+    chunk(bytes(6_400)),
+    STOP,
+)
+"""What a client may send after ``audio-start``."""
+
 
 def read(*messages: Message) -> list[tuple[str, dict[str, Any]]]:
     """What a client reads."""

@@ -44,12 +44,12 @@ class Announcement:
         service = AsyncServiceInfo(SERVICE, name, parsed_addresses=addresses, port=port)
         try:
             responder = AsyncZeroconf(interfaces=addresses)
-        except (Error, OSError) as error:
+        except (Error, OSError, RuntimeError) as error:
             log.warning("Wyoming is not announced: %s", error)
             return None
         try:
             sending = await responder.async_register_service(service, cooperating_responders=True)
-        except (Error, OSError) as error:
+        except (Error, OSError, RuntimeError) as error:
             log.warning("Wyoming is not announced: %s", error)
             await responder.async_close()
             return None

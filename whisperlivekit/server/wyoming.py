@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 MAX_CLIENTS = 256
 """Open connections of one worker. Home Assistant has one for each command, and none between them."""
 
+ANNOUNCEMENT_S = 2.0
+"""Time limit for the end of the announcement."""
+
 READ_BYTES = 64 * 1024
 """Read at once: 2 s of audio at 16 kHz."""
 
@@ -61,7 +64,8 @@ class WyomingServer:
             if not client.busy:
                 task.cancel()
         if self._announcement is not None:
-            await self._announcement.close()
+            # Whatever happens to it, the streams are drained next.
+            await asyncio.wait((asyncio.create_task(self._announcement.close()),), timeout=ANNOUNCEMENT_S)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _Client(self._service, reader, writer, WyomingConversation(self._info))
