@@ -329,7 +329,7 @@ def test_a_stream_without_a_pause_ends_at_the_limit(monkeypatch: pytest.MonkeyPa
     """Not later than the worker waits, with all text of what it has received; so does one whose client sends nothing
     on which its text could ride.
     """
-    monkeypatch.setattr("whisperlivekit.server.connection.LAST_WORDS_S", 2.0)
+    monkeypatch.setattr("whisperlivekit.server.connection.DRAIN_FINISH_S", 1.0)
     with (
         serving(ScriptedEngine(delay_s=0.1), lockstep=True) as server,
         open_socket(server) as speaking,
@@ -348,6 +348,21 @@ def test_a_stream_without_a_pause_ends_at_the_limit(monkeypatch: pytest.MonkeyPa
             assert code == 1012
         assert 0.9 < time.monotonic() - began_s < 2.0
         drained.result(5)
+
+
+def test_a_stream_whose_last_words_take_too_long_is_closed_in_time() -> None:
+    """Before the worker stops waiting: the error can still be sent, with code 1012."""
+    with serving(ScriptedEngine(delay_s=5.0)) as server, open_socket(server) as socket:
+        socket.send("start")
+        socket.send(LOUD)
+        receive_to(socket, "SpeechStarted")
+        began_s = time.monotonic()
+        drained = drain(server, 2.0)
+        events, code = rest(socket)
+        assert time.monotonic() - began_s < 2.0
+        drained.result(5)
+    assert events[-1] == "error shutting_down"
+    assert code == 1012
 
 
 class _SlowDetector(LoudnessDetector):

@@ -219,6 +219,23 @@ def test_final_texts_are_told_before_the_connection_ends() -> None:
     assert adapter.fail(ShuttingDown("this worker is shutting down"), "") == []
 
 
+def test_eof_is_answered_whatever_ends_the_connection() -> None:
+    """The client waits for it."""
+    adapter = started()
+    adapter.receive(EOF)
+    assert adapter.fail(ShuttingDown("this worker is shutting down"), "") == ['{"text" : ""}']
+
+
+def test_a_partial_text_becomes_final_if_there_is_no_time_for_more() -> None:
+    """Words that were heard are not lost, whatever ends the connection."""
+    adapter = started()
+    adapter.send(committed("раз"))
+    adapter.send(events.Partial(" Два", 0, 1))
+    told = adapter.fail(ShuttingDown("this worker is shutting down"), "")
+    assert [json.loads(text)["text"] for text in told] == ["раз", "два"]
+    assert adapter.fail(ShuttingDown("this worker is shutting down"), "") == []
+
+
 # ------------------------------------------------------------------------------------------------------- options
 
 

@@ -170,10 +170,14 @@ class VoskAdapter:
         return []
 
     def fail(self, error: WhisperLiveKitError, session: str) -> list[Message]:  # noqa: ARG002
-        """The final texts that were not told. The protocol has no message for errors: the close frame says the rest."""
-        if self._ended:
-            return [self._all_finals()]
-        return [self._final(self._finals.popleft()) for _ in range(len(self._finals))]
+        """The final texts that were not told; the partial text, if the session did not come to its end in time. The
+        protocol has no message for errors: the close frame says the rest.
+        """
+        told: list[Message] = [self._final(self._finals.popleft()) for _ in range(len(self._finals))]
+        if self._partial:
+            told.append(_encode({"text": _text(self._partial)}))
+            self._partial = ""
+        return told or ([self._final([])] if self._ended else [])
 
     def _keep(self, words: Sequence[Word]) -> None:
         told = tuple(self._form.words(words, self._language))
