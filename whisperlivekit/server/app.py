@@ -52,6 +52,7 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
         rest.files,
         rest.models,
         socket.router,
+        asr.router,
         deepgram.router,
         openai_realtime.router,
         telephony.router,
