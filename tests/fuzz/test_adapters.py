@@ -23,6 +23,7 @@ from tests.wire import (
     conversations,
     deepgram_conversations,
     realtime_conversations,
+    recorded,
     telephony_conversations,
     test_wyoming,
 )
@@ -33,10 +34,12 @@ from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import WINDOW
 from whisperlivekit.errors import ClientError, DecodeFailed, ShuttingDown
 from whisperlivekit.wire.adapter import Adapter, Message, Reply
+from whisperlivekit.wire.aeap import AeapAdapter
 from whisperlivekit.wire.audio_fork import AudioForkAdapter
 from whisperlivekit.wire.jambonz import JambonzAdapter
 from whisperlivekit.wire.native import NativeAdapter
 from whisperlivekit.wire.openai_realtime import OpenAIRealtimeAdapter
+from whisperlivekit.wire.vosk import VoskAdapter
 from whisperlivekit.wire.whisperlivekit import WhisperLiveKitAdapter
 
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "3000"))
@@ -64,11 +67,21 @@ class Fuzzed:
 def _client_messages(found: dict[str, list[Any]]) -> list[Message]:
     """The client's messages of recorded conversations."""
     turns = [turn for conversation in found.values() for turn in conversation]
-    return [json.dumps(turn) if isinstance(turn, dict) else turn for turn in turns if isinstance(turn, dict | bytes)]
+    return [
+        json.dumps(turn) if isinstance(turn, dict) else turn for turn in turns if isinstance(turn, dict | str | bytes)
+    ]
 
 
 ADAPTERS: dict[str, Fuzzed] = {
     "native": Fuzzed(lambda _: NativeAdapter(), _client_messages(conversations.CONVERSATIONS)),
+    "vosk": Fuzzed(
+        lambda rng: VoskAdapter(rng.choice([{}, {"text": "written"}, {"numbers": "digits"}])),
+        _client_messages({name: turns for name, (_, turns) in recorded.VOSK.items()}),
+    ),
+    "aeap": Fuzzed(
+        lambda rng: AeapAdapter(rng.choice([{}, {"text": "written"}])),
+        _client_messages({name: turns for name, (_, turns) in recorded.AEAP.items()}),
+    ),
     "jambonz": Fuzzed(lambda _: JambonzAdapter(), telephony_conversations.client_messages("jambonz")),
     "audio_fork": Fuzzed(
         lambda rng: AudioForkAdapter({"channels": rng.choice("12"), "interim": rng.choice(["true", "false"])}),
@@ -305,7 +318,7 @@ def test_any_messages(name: str) -> None:
         else:
             connection.drain()
         assert _held_bytes(adapter) < MOST_BYTES
-    assert adapter.fail(DecodeFailed("the model failed"), SESSION) is not None
+    assert fuzzed.make(rng).fail(DecodeFailed("the model failed"), SESSION) is not None
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

@@ -39,3 +39,11 @@ def test_lists_of_hosts_and_networks_are_split() -> None:
     settings = Settings(allowed_hosts="a.org, my_box", metrics_allow="127.0.0.1, 10.1.2.3/8,fd00::/8")
     assert settings.allowed_host_list == ("a.org", "my_box")
     assert [str(network) for network in settings.metrics_network_list] == ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]
+
+
+def test_the_ports_are_listed_with_their_variables() -> None:
+    """Vosk's is one of them if it is set, and must be another one."""
+    assert Settings().http_ports == {"WLK_PORT": 8000}
+    assert Settings(vosk_port=2700).http_ports == {"WLK_PORT": 8000, "WLK_VOSK_PORT": 2700}
+    with pytest.raises(ValueError, match="WLK_VOSK_PORT and WLK_PORT are both 2700"):
+        Settings(port=2700, vosk_port=2700)

@@ -6,7 +6,7 @@ import logging
 from prometheus_client import Histogram
 
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.events import Committed, Event, Gap, Partial, Progress, Refined, UtteranceEnded
+from whisperlivekit.core.events import Committed, Done, Event, Gap, Partial, Progress, Refined, UtteranceEnded
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.observe.metrics import Metrics
 from whisperlivekit.session.admission import Ticket
@@ -18,14 +18,16 @@ AHEAD_S = 2.0
 
 
 class StreamAccount:
-    """The account of one stream or file, from its admission to its end. Positions are samples."""
+    """The account of a connection's streams, or of a file, from the admission to the end. Positions are samples of the
+    current stream.
+    """
 
     def __init__(self, metrics: Metrics, ticket: Ticket, protocol: str) -> None:
         """``protocol``: the metrics' name for how the stream came."""
         self._metrics = metrics
         self._ticket = ticket
         self._loop = asyncio.get_running_loop()
-        self._opened_s = self._loop.time()
+        self._opened_s = self._began_s = self._loop.time()
         self._origin = 0
         self._by_utterance = False
         self._received = self._words = self._gaps = 0
@@ -37,9 +39,14 @@ class StreamAccount:
         metrics.opened.labels(protocol).inc()
 
     def begin(self, start: Start) -> None:
-        """The client has asked for this; without it, an account has the defaults."""
+        """A stream begins, and the client has asked for this; without it, an account has the defaults."""
         self._by_utterance = start.by_utterance
         self._channels = start.channels
+        self._began_s = self._loop.time()
+        self._origin = 0
+        self._shown_to.clear()
+        self._lag_s.clear()
+        self._ticket.lag_s = 0.0
         if start.resume is not None:
             # Audio before it was received in time by an earlier connection.
             self._origin = start.resume.live_from or start.resume.position
@@ -73,6 +80,8 @@ class StreamAccount:
                 log.warning("gap", extra={"start_s": start / SAMPLE_RATE, "end_s": end / SAMPLE_RATE, "reason": reason})
             case Progress(end, settled, heard=heard, channel=channel):
                 self._observe_lag(end, heard if self._by_utterance and heard is not None else settled, channel)
+            case Done():
+                self._ticket.lag_s = 0.0  # The connection may stay open.
             case _:
                 pass
 
@@ -105,5 +114,5 @@ class StreamAccount:
 
     def _is_realtime(self, received: int) -> bool:
         """Whether the audio arrives as it is spoken. Audio that is sent faster is late by nature."""
-        open_s = self._loop.time() - self._opened_s
-        return self._ticket.realtime and (received - self._origin) / SAMPLE_RATE <= open_s + AHEAD_S
+        passed_s = self._loop.time() - self._began_s
+        return self._ticket.realtime and (received - self._origin) / SAMPLE_RATE <= passed_s + AHEAD_S

@@ -10,7 +10,18 @@ from starlette.exceptions import HTTPException
 
 from whisperlivekit import __version__
 from whisperlivekit.errors import WhisperLiveKitError
-from whisperlivekit.server import asr, deepgram, openai_realtime, ops, responses, rest, socket, telephony
+from whisperlivekit.server import (
+    aeap,
+    asr,
+    deepgram,
+    openai_realtime,
+    ops,
+    responses,
+    rest,
+    socket,
+    telephony,
+    vosk,
+)
 from whisperlivekit.server.middleware import KnownHosts, ResponseHeaders
 from whisperlivekit.server.service import EngineFactory, Service
 from whisperlivekit.settings.declarations import Settings
@@ -52,10 +63,11 @@ def create_app(settings: Settings, engine_factory: EngineFactory, *, page: Path 
         rest.files,
         rest.models,
         socket.router,
-        asr.router,
         deepgram.router,
         openai_realtime.router,
         telephony.router,
+        vosk.router,
+        aeap.router,
         asr.router,
     )
     for router in routers:

@@ -32,6 +32,12 @@ MAX_PENDING_EVENTS = 1_000
 LAST_WORDS_S = 10.0
 """Audio received before a client's mistake is still transcribed, if that takes no longer than this."""
 
+DRAIN_FINISH_S = 5.0
+"""Of the time in which a worker drains, what is left for the last words of a stream that did not pause."""
+
+DRAIN_MARGIN_S = 0.5
+"""Of the same time, what is left for the last messages: afterwards uvicorn closes the sockets."""
+
 PAUSE_LOOK_S = 0.1
 """How often a stream that cannot resume is looked at for a pause in which to end."""
 
@@ -79,10 +85,12 @@ class Connection:
         """Done when a stream has ended and no other can follow; has the exception if sending failed."""
         self._draining = asyncio.Event()
         """Set when the worker shuts down."""
-        self._pause_by_s = 0.0
-        """When a draining connection stops waiting for a pause, in the loop's time."""
+        self._drained_by_s = 0.0
+        """When a draining connection must have ended, in the loop's time."""
         self._sending = asyncio.Lock()
         """Messages are sent in the order of their sequence numbers."""
+        self._taking = False
+        """A message that was received is not yet taken: the session has no room for its audio."""
         self._stopped = False
         """The client ended the current stream, or the server acted as if it had."""
         self._failing = False
@@ -91,7 +99,7 @@ class Connection:
 
     def drain(self, within_s: float) -> None:
         """End soon, and within ``within_s``: the worker shuts down."""
-        self._pause_by_s = asyncio.get_running_loop().time() + within_s - LAST_WORDS_S / 2
+        self._drained_by_s = asyncio.get_running_loop().time() + within_s
         self._draining.set()
 
     async def run(self) -> None:
@@ -152,13 +160,13 @@ class Connection:
             await self._finish()
         reader.result()
 
-    async def _finish(self) -> None:
+    async def _finish(self, within_s: float = LAST_WORDS_S) -> None:
         """Transcribe and send what was received, without a Done at the end."""
         if self._runner is None or self._writer is None:
             return
         self._failing = True
         try:
-            async with asyncio.timeout(LAST_WORDS_S):
+            async with asyncio.timeout(within_s):
                 if not self._stopped:
                     self._stopped = True
                     await self._runner.receive(Stop())
@@ -181,7 +189,7 @@ class Connection:
                 await self._runner.drain()
                 await asyncio.wait((self._writer,))
             else:
-                await self._finish()
+                await self._finish(self._drained_by_s - DRAIN_MARGIN_S - asyncio.get_running_loop().time())
         if self._ended.done():
             self._ended.result()
             return
@@ -190,11 +198,11 @@ class Connection:
     async def _wait_for_pause(self, reader: asyncio.Task[None]) -> None:
         """Returns when nobody speaks and the client has all text, or when there is no more time."""
         loop = asyncio.get_running_loop()
-        while loop.time() < self._pause_by_s and not self._ended.done():
+        while loop.time() < self._drained_by_s - DRAIN_FINISH_S and not self._ended.done():
             if reader.done():
                 await self._end_after(reader)
             paused = self._runner is None or self._runner.paused or (self._stopped and not self._adapter.continues)
-            if paused and not self._adapter.holds_text:
+            if paused and not self._taking and not self._adapter.holds_text:
                 return
             await asyncio.sleep(PAUSE_LOOK_S)
 
@@ -204,11 +212,14 @@ class Connection:
         for item in self._adapter.open(self.session):
             await self._take(item)
         while True:
-            for item in self._adapter.receive(await self._receive_in_time()):
+            message = await self._receive_in_time()
+            self._taking = True
+            for item in self._adapter.receive(message):
                 await self._take(item)
+            self._taking = False
 
     async def _receive_in_time(self) -> Message:
-        if self._stopped or self._adapter.may_be_silent:
+        if self._adapter.may_be_silent or (self._stopped and not self._adapter.continues):
             return await self._receive()
         if self._runner is None:
             limit_s = self._limits.first_message_s

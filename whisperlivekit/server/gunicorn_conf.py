@@ -52,7 +52,7 @@ _log_file = _settings.log_dir / "server.log"
 wsgi_app = "whisperlivekit.server.launch:build()"
 worker_class = "whisperlivekit.server.worker.SpeechWorker"
 proc_name = "whisperlivekit"
-# The workers tell the two apart by the port.
+# The workers tell the ports apart.
 bind = [f"{_address}:{port}" for port in _settings.ports.values()]
 workers = worker_count(_settings)
 preload_app = _settings.gunicorn_preload
@@ -110,7 +110,8 @@ def when_ready(_: Any) -> None:
     scheme = "https" if certfile else "http"
     host = "localhost" if _settings.host in {"0.0.0.0", "::", "127.0.0.1", "::1"} else _address
     log = logging.getLogger("whisperlivekit.start")
-    log.info("listening on %s://%s:%d", scheme, host, _settings.port)
+    for port in _settings.http_ports.values():
+        log.info("listening on %s://%s:%d", scheme, host, port)
     if _settings.wyoming_port:
         log.info("listening on tcp://%s:%d for Wyoming, which needs no key", host, _settings.wyoming_port)
 

@@ -102,6 +102,13 @@ class Settings(BaseModel):
         min_length=1,
     )
     port: int = _setting(8000, "Network", "TCP port to listen on.", ge=1, le=65535)
+    vosk_port: int = _setting(
+        0,
+        "Network",
+        "A second TCP port that serves the same, for programs that expect Vosk's server on its port 2700. 0: none.",
+        ge=0,
+        le=65535,
+    )
     wyoming_port: int = _setting(
         0,
         "Network",
@@ -323,12 +330,14 @@ class Settings(BaseModel):
             problems.append("FASTER_WHISPER_CUDA=false contradicts WHISPER_DEVICE=cuda: remove one of the two lines")
         if self.hides_every_gpu and self.device == "cuda":
             problems.append("CUDA_VISIBLE_DEVICES hides every GPU, which contradicts WHISPER_DEVICE=cuda")
+        if self.vosk_port == self.port:
+            problems.append(f"WLK_VOSK_PORT and WLK_PORT are both {self.port}: Vosk's clients can use WLK_PORT too")
         if self.ssl_certfile is None and self.ssl_keyfile is not None:
             problems.append("WLK_SSL_KEYFILE is set without WLK_SSL_CERTFILE: https needs both")
         if self.ssl_certfile is not None and self.ssl_keyfile is None:
             problems.append("WLK_SSL_CERTFILE is set without WLK_SSL_KEYFILE: https needs both")
-        if self.wyoming_port == self.port:
-            problems.append("WLK_WYOMING_PORT and WLK_PORT are the same port: use two, for example 10300 and 8000")
+        if self.wyoming_port in self.http_ports.values():
+            problems.append(f"WLK_WYOMING_PORT is {self.wyoming_port}, which serves HTTP too: use another one")
         if self.device == "cpu" and self.compute_type in _CUDA_ONLY_TYPES:
             problems.append(
                 f"WLK_COMPUTE_TYPE={self.compute_type} needs a GPU, which contradicts WHISPER_DEVICE=cpu: "
@@ -339,9 +348,14 @@ class Settings(BaseModel):
         return self
 
     @property
+    def http_ports(self) -> dict[str, int]:
+        """Variable -> port, of each port on which HTTP and WebSockets are served."""
+        return {"WLK_PORT": self.port} | ({"WLK_VOSK_PORT": self.vosk_port} if self.vosk_port else {})
+
+    @property
     def ports(self) -> dict[str, int]:
         """Variable -> port, of each port that the server opens."""
-        return {"WLK_PORT": self.port} | ({"WLK_WYOMING_PORT": self.wyoming_port} if self.wyoming_port else {})
+        return self.http_ports | ({"WLK_WYOMING_PORT": self.wyoming_port} if self.wyoming_port else {})
 
     @property
     def api_key_list(self) -> tuple[str, ...]:
