@@ -77,8 +77,8 @@ AEAP: dict[str, tuple[dict[str, str], list[Turn]]] = {
     ),
     "settings": (
         {"text": "written"},
-        ['{"request":"setup","version":"0.1.0","codecs":[{"name":"slin"}],"params":{"sample_rate":"16000","language":"ru"},'
-         '"id":"039812b6-f8b3-4dc0-9fdc-943b6cfb0f61"}',
+        [('{"request":"setup","version":"0.1.0","codecs":[{"name":"slin"}],"params":{"sample_rate":"16000","language":"ru"},'
+         '"id":"039812b6-f8b3-4dc0-9fdc-943b6cfb0f61"}'),
          '{"request":"set","id":"2","params":{"language":"xx"}}',
          '{"request":"get","id":"3","params":["results"]}',
          AUDIO, READY, *UTTERANCE,
