@@ -43,18 +43,11 @@ def test_a_taken_port_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(StartError, match=f"cannot listen on port {port} of 127.0.0.1: another program uses it"):
-            need_free_port("127.0.0.1", port, "WLK_PORT")
+        with pytest.raises(
+            StartError, match=f"cannot listen on port {port} of 127.0.0.1: another .* set WLK_VOSK_PORT"
+        ):
+            need_free_port("127.0.0.1", port, "WLK_VOSK_PORT")
     need_free_port("127.0.0.1", port, "WLK_PORT")
-
-
-def test_the_variable_of_a_taken_port_is_named() -> None:
-    """The server may have two ports."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(StartError, match="set WLK_WYOMING_PORT to another port"):
-            need_free_port("127.0.0.1", taken.getsockname()[1], "WLK_WYOMING_PORT")
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])

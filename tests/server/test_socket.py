@@ -499,7 +499,7 @@ def formatted(record: logging.LogRecord) -> str:
 def test_a_wrong_address_is_not_found(server: Server) -> None:
     """A WebSocket to an unknown path gets 404, which is no failure of the server."""
     with pytest.raises(InvalidStatus) as caught:
-        connect(f"ws://127.0.0.1:{server.port}/asr")
+        connect(f"ws://127.0.0.1:{server.port}/nothing")
     assert caught.value.response.status_code == 404
 
 

@@ -52,5 +52,5 @@ def test_the_ports_are_listed_with_their_variables() -> None:
 def test_no_two_ports_are_the_same() -> None:
     """The variables are named."""
     assert list(Settings(vosk_port=2700, wyoming_port=10300).ports.values()) == [8000, 2700, 10300]
-    with pytest.raises(ValueError, match="WLK_VOSK_PORT and WLK_WYOMING_PORT are the same port"):
+    with pytest.raises(ValueError, match="WLK_WYOMING_PORT is 2700, which serves HTTP too"):
         Settings(vosk_port=2700, wyoming_port=2700)

@@ -179,7 +179,7 @@ def test_a_binary_file_is_an_error(tmp_path: Path) -> None:
         ("FASTER_WHISPER_CUDAS=true", "did you mean FASTER_WHISPER_CUDA?"),
         ("no assignment", "found 'no assignment', expected NAME=value"),
         ("WLK_PORT=1\nWLK_PORT=2", "WLK_PORT is set twice"),
-        ("WLK_WYOMING_PORT=8000", "WLK_WYOMING_PORT and WLK_PORT are the same port"),
+        ("WLK_WYOMING_PORT=8000", "WLK_WYOMING_PORT is 8000, which serves HTTP too"),
         ("WHISPER_DEVICE=cpu\nFASTER_WHISPER_CUDA=true", "FASTER_WHISPER_CUDA=true contradicts WHISPER_DEVICE=cpu"),
         ("WHISPER_DEVICE=cuda\nFASTER_WHISPER_CUDA=no", "FASTER_WHISPER_CUDA=false contradicts WHISPER_DEVICE=cuda"),
         ("WHISPER_DEVICE=cuda\nCUDA_VISIBLE_DEVICES=-1", "CUDA_VISIBLE_DEVICES hides every GPU"),

@@ -65,7 +65,11 @@ VOSK: dict[str, tuple[dict[str, str], list[Turn]]] = {
 }  # fmt: skip
 """Name -> the address's options, and the turns."""
 
-SETUP = '{"request":"setup","id":"ad36e5b0","version":"0.1.0","codecs":[{"name":"ulaw"}],"params":{"language":"ru"}}'
+SETUP = (
+    '{"request":"setup","version":"0.1.0","codecs":[{"name":"ulaw"}],"params":{"language":"ru"},'
+    '"id":"f2fc5ccd-e452-481c-8d9e-d7222f484f32"}'
+)
+"""This, the first setup below and the messages about hotwords are those of Asterisk 22.10."""
 
 AEAP: dict[str, tuple[dict[str, str], list[Turn]]] = {
     "call": (
@@ -74,13 +78,14 @@ AEAP: dict[str, tuple[dict[str, str], list[Turn]]] = {
     ),
     "settings": (
         {"text": "written"},
-        ['{"request":"setup","id":"1","version":"0.1.0","codecs":[{"name":"slin"}],"params":{"sample_rate":"16000"}}',
+        [('{"request":"setup","version":"0.1.0","codecs":[{"name":"slin"}],"params":{"sample_rate":"16000","language":"ru"},'
+         '"id":"039812b6-f8b3-4dc0-9fdc-943b6cfb0f61"}'),
          '{"request":"set","id":"2","params":{"language":"xx"}}',
          '{"request":"get","id":"3","params":["results"]}',
          AUDIO, READY, *UTTERANCE,
          '{"request":"get","id":"4","params":["results"]}',
-         '{"request":"set","id":"5","params":{"language":"en"}}',
-         '{"request":"get","id":"6","params":["language"]}',
+         '{"request":"set","params":{"hotwords":"Максим"},"id":"5a3e003a-828c-4251-8aa3-4f9ce4cb60a3"}',
+         '{"request":"get","params":["hotwords"],"id":"8262ce0b-30a3-4812-ac05-5e4a7b7f7d13"}',
          '{"request":"get","id":"7","params":["volume"]}',
          '{"request":"set","id":"8","params":{"dtmf":"5"}}',
          '{"request":"bye","id":"9"}'],

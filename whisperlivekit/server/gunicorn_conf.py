@@ -52,7 +52,7 @@ _log_file = _settings.log_dir / "server.log"
 wsgi_app = "whisperlivekit.server.launch:build()"
 worker_class = "whisperlivekit.server.worker.SpeechWorker"
 proc_name = "whisperlivekit"
-# The workers tell the two apart by the port.
+# The workers tell the ports apart.
 bind = [f"{_address}:{port}" for port in _settings.ports.values()]
 workers = worker_count(_settings)
 preload_app = _settings.gunicorn_preload

@@ -336,10 +336,8 @@ class Settings(BaseModel):
             problems.append("WLK_SSL_KEYFILE is set without WLK_SSL_CERTFILE: https needs both")
         if self.ssl_certfile is not None and self.ssl_keyfile is None:
             problems.append("WLK_SSL_CERTFILE is set without WLK_SSL_KEYFILE: https needs both")
-        if self.wyoming_port == self.port:
-            problems.append("WLK_WYOMING_PORT and WLK_PORT are the same port: use two, for example 10300 and 8000")
-        if self.vosk_port and self.vosk_port == self.wyoming_port:
-            problems.append("WLK_VOSK_PORT and WLK_WYOMING_PORT are the same port: use two, for example 2700 and 10300")
+        if self.wyoming_port in self.http_ports.values():
+            problems.append(f"WLK_WYOMING_PORT is {self.wyoming_port}, which serves HTTP too: use another one")
         if self.device == "cpu" and self.compute_type in _CUDA_ONLY_TYPES:
             problems.append(
                 f"WLK_COMPUTE_TYPE={self.compute_type} needs a GPU, which contradicts WHISPER_DEVICE=cpu: "
