@@ -1,5 +1,6 @@
 """OpenAI's Python client from PyPI, unmodified, transcribes and translates files with this server."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ def test_every_format_has_what_was_said(told: Any) -> None:
     """json, text, srt, vtt and verbose_json, with the options that the client has for them, have the same words."""
     assert_says(told["json"]["text"], SHORT.text)
     assert told["json"]["usage"] == {"type": "duration", "seconds": 12.0}
+    assert told["json"]["languages"] == [{"code": "ru"}]
     assert_says(told["keywords"], SHORT.text)
     verbose = told["verbose_json"]
     assert (verbose["language"], verbose["text"]) == ("russian", told["text"].strip())
@@ -88,3 +90,14 @@ def test_the_model_is_listed(told: Any) -> None:
 def test_errors_are_the_clients_own(told: Any) -> None:
     """With the status and the code of the server."""
     assert told["refused"] == [415, "unsupported_format", "invalid_request_error"]
+
+
+def test_livekit_hears_utterances(server: Server, run_client: RunClient, tmp_path: Path) -> None:
+    """Its class for agents, with the answers to an older and to a newer model, from which it takes the language."""
+    phrase = clip("phrase_3s")
+    path = tmp_path / "phrase.s16le"
+    path.write_bytes((phrase.samples * 32_767).astype("<i2").tobytes())
+    found = run_client("realtime", "livekit_files", f"{server.url}/v1", str(path))
+    for text, language in found.values():
+        assert_says(text, phrase.text)
+        assert language == "ru"
