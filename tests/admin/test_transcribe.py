@@ -27,6 +27,15 @@ def test_words_of_a_file_have_times_inside_it(base_model: Path) -> None:
     assert 0 <= times[0] <= times[-1] <= soundfile.info(file).duration
 
 
+def test_a_file_is_translated(base_model: Path) -> None:
+    """With ``--translate`` the text is English; how well base translates differs between processors."""
+    file = ROOT / "tests" / "data" / "phrase_3s.flac"
+    result = run("transcribe", str(file), "--translate", **model_settings(base_model))
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.split()) > 2
+    assert all(letter.isascii() for letter in result.stdout)
+
+
 def test_silence_has_no_words(base_model: Path, tmp_path: Path) -> None:
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(16_000 * 3, np.float32), 16_000)

@@ -29,6 +29,11 @@ def hypothesis(text: str, probability: float) -> list[Word]:
         "Редактор субтитров А.Семкин Корректор А.Егорова",
         "Спасибо за просмотр!",
         "Подписывайтесь на мой канал",
+        "To be continued...",
+        "Subscribe to the channel!",
+        "Thanks for watching!",
+        "The end.",
+        "I'll be back soon.",
     ],
 )
 def test_typical_hallucinations_are_dropped(text: str) -> None:
@@ -38,7 +43,17 @@ def test_typical_hallucinations_are_dropped(text: str) -> None:
     assert is_speech(hypothesis(text, 0.95), 0.1)
 
 
-@pytest.mark.parametrize("text", ["Добрый день", "Продолжение следует за началом", "Нам нужны субтитры", "Всем привет"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Добрый день",
+        "Продолжение следует за началом",
+        "Нам нужны субтитры",
+        "Всем привет",
+        "Thank you",
+        "The end of it",
+    ],
+)
 def test_plain_speech_is_not_dropped_for_its_words(text: str) -> None:
     """A phrase that only begins like a hallucination, or has a word of one, is kept."""
     assert is_speech(hypothesis(text, 0.5), 0.1)

@@ -43,6 +43,19 @@ async def test_speech_at_real_time_is_committed_while_it_is_spoken(server: Serve
     assert first_partial < first_committed < sound.seconds
 
 
+async def test_speech_is_translated_by_utterance(server: Server) -> None:
+    """Two prompts at 1x become English, one commit for each utterance, and nothing that was committed changes. How well
+    base translates differs between processors.
+    """
+    sound, _ = read_speech(DATA / "prompts_24s.flac", 14)
+    recording = await play(server.ws_url, Native(sound.rate, language="ru", task="translate"), sound)
+    assert_committed_never_changes(recording)
+    assert all(letter.isascii() for letter in recording.committed), recording.committed
+    expected = ("operators", "busy", "line", "call", "moment", "accept")
+    assert sum(word in recording.committed for word in expected) >= len(expected) / 2, recording.committed
+    assert len(recording.of_type("committed")) == len(recording.of_type("utterance_ended")) == 2
+
+
 async def test_a_stream_sent_at_once_loses_nothing_and_its_events_agree(server: Server) -> None:
     """Back-pressure delays the client's audio and drops none of it.
 

@@ -35,9 +35,13 @@ def verbose(result: Transcription, *granularities: Granularity) -> Any:
 
 
 def test_json_has_the_text_and_what_it_costs() -> None:
-    """The default format of the API, with its letters unescaped; seconds are rounded up."""
+    """The default format of the API, with its letters unescaped, and the language; seconds are rounded up."""
     content = write(RESULT, "json")[1]
-    assert json.loads(content) == {"text": "Добрый день. Да", "usage": {"type": "duration", "seconds": 5}}
+    assert json.loads(content) == {
+        "text": "Добрый день. Да",
+        "languages": [{"code": "ru"}],
+        "usage": {"type": "duration", "seconds": 5},
+    }
     assert "Добрый" in content
     assert json.loads(write(Transcription((), 16_001, "ru"), "json")[1])["usage"]["seconds"] == 2
 
@@ -88,9 +92,9 @@ def test_granularities_choose_what_has_times(asked: tuple[Granularity, ...], pre
 
 
 def test_a_translation_is_english() -> None:
-    """Whatever was spoken: ``language`` is that of the text."""
+    """Whatever was spoken: ``language`` is that of the text, ``languages`` that of the speech."""
     told = verbose(Transcription((), 16_000, "ru", task="translate"))
-    assert (told["task"], told["language"]) == ("translate", "english")
+    assert (told["task"], told["language"], told["languages"]) == ("translate", "english", [{"code": "ru"}])
 
 
 _words = st.lists(

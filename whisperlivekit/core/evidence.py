@@ -9,10 +9,13 @@ from whisperlivekit.core.units import SAMPLE_RATE
 
 HALLUCINATIONS = re.compile(
     r"(продолжение следует|субтитры \w+ .*|редактор субтитров .*|корректор .{1,30}|спасибо за просмотр"
-    r"|подписывайтесь на (мой |наш )?канал.*|смотрите продолжение .*|до новых встреч|всем пока|dimatorzok.*)"
+    r"|подписывайтесь на (мой |наш )?канал.*|смотрите продолжение .*|до новых встреч|всем пока|dimatorzok.*"
+    r"|to be continued|subscribe( to (the|my|our) channel)?|thank(s| you)( so much)? for watching.*"
+    r"|the end( of the video)?|i ll be back soon.*)"
 )
 """Typical hallucinations: credits and farewells of subtitled videos, which stand over silence in Whisper's training
-data. Source: reports of users of Russian Whisper servers."""
+data. Source: reports of users of Russian Whisper servers. The English ones are what base wrote when it was asked to
+translate 60 pieces of noise: without them 44 counted as speech, with them 1."""
 
 _MAKERS = ("а", "делал", "и", "корректор", "подготовил", "редактор", "сделал", "создавал")
 CREDITS = {("редактор", "субтитров"), *(("субтитры", maker) for maker in _MAKERS)}

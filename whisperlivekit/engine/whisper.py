@@ -158,7 +158,7 @@ class WhisperModel:
             ValueError: two of the requests cannot share a batch; see ``may_share_batch``.
         """
         if not all(may_share_batch(requests[0], other) for other in requests[1:]):
-            raise ValueError("found requests that cannot share a batch, expected one language, task, prompt and width")
+            raise ValueError("requests cannot share a batch, expected one language, task, prompt and beam width")
         self.stages_s = {}
         audible = [request for request in requests if len(request.samples) >= SHORTEST]
         decoded = iter(self._decode(audible) if audible else ())

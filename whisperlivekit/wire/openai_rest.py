@@ -85,6 +85,12 @@ class Usage(BaseModel):
     seconds: int = Field(ge=0, description="seconds of audio, rounded up")
 
 
+class SpokenLanguage(BaseModel):
+    """A language of the speech."""
+
+    code: str = Field(description='a Whisper language code such as "ru"')
+
+
 class TranscriptionWord(BaseModel):
     """One word."""
 
@@ -112,9 +118,12 @@ class TranscriptionSegment(BaseModel):
 
 
 class TranscriptionBody(BaseModel):
-    """The answer in the formats ``json``, which has ``text`` and ``usage`` only, and ``verbose_json``."""
+    """The answer in the formats ``json``, which has the first three fields only, and ``verbose_json``."""
 
     text: str
+    languages: list[SpokenLanguage] = Field(
+        description="what was asked for or detected; empty if none was asked for and no speech was found"
+    )
     usage: Usage
     task: Task = "transcribe"
     language: str = Field(
@@ -186,7 +195,7 @@ def write(
         case "vtt":
             return "text/vtt; charset=utf-8", subtitles.vtt(*result.words_by_channel)
         case "json":
-            body = TranscriptionBody(text=result.text, usage=_usage(result))
+            body = TranscriptionBody(text=result.text, languages=_languages(result), usage=_usage(result))
         case "verbose_json":
             body = _verbose(result, granularities or DEFAULT_GRANULARITIES)
     # The two JSON formats differ in the fields that were set.
@@ -197,6 +206,7 @@ def _verbose(result: Transcription, granularities: Collection[Granularity]) -> T
     language = "en" if result.task == "translate" else result.language or ""
     body = TranscriptionBody(
         text=result.text,
+        languages=_languages(result),
         usage=_usage(result),
         task=result.task,
         language=LANGUAGES.get(language, language),
@@ -257,6 +267,10 @@ def _compression_ratio(text: str) -> float:
     # Whisper's own definition: far above 2, a text repeats itself.
     content = text.encode()
     return len(content) / len(zlib.compress(content))
+
+
+def _languages(result: Transcription) -> list[SpokenLanguage]:
+    return [SpokenLanguage(code=result.language)] if result.language else []
 
 
 def _usage(result: Transcription) -> Usage:

@@ -1,5 +1,8 @@
 # mypy: ignore-errors
-"""Transcribes and translates a file with OpenAI's own client in every way that it has. Arguments: base URL, file."""
+"""Transcribes and translates a file with OpenAI's own client in every way that it has.
+
+Arguments: the base URL, a short file for everything, and a long one that is streamed.
+"""
 
 import asyncio
 import json
@@ -9,7 +12,7 @@ from pathlib import Path
 from openai import APIStatusError, AsyncOpenAI, OpenAI, __version__
 
 
-def main(base_url: str, path: str) -> dict:
+def main(base_url: str, path: str, long_path: str) -> dict:
     client = OpenAI(base_url=base_url, api_key="none", max_retries=0)
     file = Path(path)
     usual = {"file": file, "model": "whisper-1", "language": "ru"}
@@ -24,7 +27,7 @@ def main(base_url: str, path: str) -> dict:
         chunking_strategy=vad,
         extra_body={"keywords": ["оператор", "конференция"], "something_new": "1"},
     )
-    streamed = list(create(**usual, stream=True))
+    streamed = list(create(**usual | {"file": Path(long_path)}, stream=True))
     try:
         create(file=file, model="whisper-1", language="klingon")
         refused = None
