@@ -1,8 +1,11 @@
 """OpenAI's Realtime API with the clients that people have: openai's own, LiveKit's and Pipecat's, unmodified."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.client import read_sound
@@ -10,12 +13,17 @@ from benchmarks.dialects import protocol
 from benchmarks.serving import Server
 from benchmarks.speech import read_speech
 from tests.clients.conftest import RunClient
+from tests.server.scripted import Server as ScriptedServer
+from tests.server.scripted import scripted_server
 from tests.speech import DATA, assert_says, clip
+from whisperlivekit.server.service import State
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 CLIENT = "realtime"
 """One environment for all three."""
+
+RATE = 24_000
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
@@ -59,6 +67,29 @@ def test_openai_commits(server: Server, run_client: RunClient, phrase: str) -> N
     assert kinds[-1] == f"{TRANSCRIPTION}.completed"
     assert found["usage"]["seconds"] == pytest.approx(read_sound(DATA / "phrase_3s.flac").seconds, abs=0.1)
     assert found["session"]["audio"]["input"]["turn_detection"] is None
+
+
+def test_openai_connects_again_when_a_worker_shuts_down(run_client: RunClient, tmp_path: Path) -> None:
+    """The close code is one after which openai's client makes another connection; both utterances are transcribed."""
+    silence = np.zeros(RATE, np.int16)
+    tone = (np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE) * 8_000).astype(np.int16)
+    path = tmp_path / "two_tones.s16le"
+    path.write_bytes(np.concatenate([silence, tone, silence, silence, silence, tone]).tobytes())
+    with scripted_server() as server, ThreadPoolExecutor() as pool:
+        running = pool.submit(run_client, CLIENT, "realtime_openai", f"{server.url}/v1", str(path), "server_vad")
+        server.wait_until("somebody speaks", lambda: _speaking(server), within_s=30)
+        loop = next(iter(server.uvicorn.servers)).get_loop()
+        asyncio.run_coroutine_threadsafe(server.service.drain(10.0), loop).result(15)
+        server.service._state = State.READY  # The worker that takes its place.
+        found = running.result(60)
+    assert set(found["close_codes"]) == {1012}
+    assert found["kinds"].count("session.created") == 2
+    assert len([text for text in found["transcripts"] if text]) == 2
+    assert found["transcripts"] == found["deltas"]
+
+
+def _speaking(server: ScriptedServer) -> bool:
+    return bool(server.service._engine and server.service._engine.requests)  # type: ignore[attr-defined]
 
 
 def test_livekit(server: Server, run_client: RunClient, phrase: str) -> None:

@@ -288,7 +288,7 @@ def test_any_messages(name: str) -> None:
         else:
             connection.drain()
         assert _held_bytes(adapter) < MOST_BYTES
-    assert adapter.fail(DecodeFailed("the model failed"), SESSION) is not None
+        _check_messages(adapter.fail(DecodeFailed("the model failed"), SESSION))
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

@@ -18,17 +18,20 @@ RATE = 24_000
 FRAME = RATE // 50
 """Samples of 20 ms, as a room sends them."""
 
-SILENCE_S = 1.5
+SILENCE_S = 1.2
+"""At least so much silence follows, as a room sends it: the server ends the utterance."""
 
 
-async def push(stream, audio: bytes) -> None:
+async def push(stream, audio: bytes, final: asyncio.Event) -> None:
+    """Sends the audio and, until there is text, silence; then closes the stream, as an agent that leaves."""
     padded = audio + bytes(int(RATE * SILENCE_S) * 2)
-    for at in range(0, len(padded) - 2 * FRAME + 1, 2 * FRAME):
-        data = padded[at : at + 2 * FRAME]
+    at = 0
+    while at < len(padded) or not final.is_set():
+        data = padded[at : at + 2 * FRAME].ljust(2 * FRAME, b"\0")
         stream.push_frame(rtc.AudioFrame(data=data, sample_rate=RATE, num_channels=1, samples_per_channel=FRAME))
+        at += 2 * FRAME
         await asyncio.sleep(FRAME / RATE)
-    await asyncio.sleep(2.0)
-    stream.end_input()
+    await stream.aclose()
 
 
 async def main(url: str, audio: bytes) -> None:
@@ -38,16 +41,17 @@ async def main(url: str, audio: bytes) -> None:
             base_url=url, api_key="none", model="gpt-4o-transcribe", language="ru", use_realtime=True
         )
         stream = recogniser.stream()
-        pushing = asyncio.create_task(push(stream, audio))
+        final = asyncio.Event()
+        pushing = asyncio.create_task(push(stream, audio, final))
         async for event in stream:
             found["kinds"].append(event.type)
             if event.type == agents_stt.SpeechEventType.FINAL_TRANSCRIPT:
+                final.set()
                 found["finals"].append(event.alternatives[0].text)
                 found["languages"].append(event.alternatives[0].language)
             elif event.type == agents_stt.SpeechEventType.INTERIM_TRANSCRIPT:
                 found["interims"].append(event.alternatives[0].text)
         await pushing
-        await stream.aclose()
         await recogniser.aclose()
     print(json.dumps(found, ensure_ascii=False))
 

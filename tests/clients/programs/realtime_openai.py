@@ -23,26 +23,25 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
 class Session:
-    def __init__(self, connection, audio: bytes, turns: str) -> None:
-        self.connection = connection
+    def __init__(self, audio: bytes, turns: str) -> None:
         self.audio = audio
         self.turns = turns
         self.open = set()
         """The items that are not complete."""
         self.complete = asyncio.Event()
         """None of them is left."""
-        self.found = {"kinds": [], "deltas": {}, "transcripts": []}
+        self.found = {"kinds": [], "deltas": {}, "transcripts": [], "close_codes": []}
 
-    async def send(self) -> None:
+    async def send(self, connection) -> None:
         """The audio, then silence or a commit; when everything is complete, the connection is closed."""
         chunks = [self.audio[at : at + CHUNK] for at in range(0, len(self.audio), CHUNK)]
         for chunk in chunks + [bytes(CHUNK)] * (15 if self.turns == "server_vad" else 0):
-            await self.connection.input_audio_buffer.append(audio=base64.b64encode(chunk).decode())
+            await connection.input_audio_buffer.append(audio=base64.b64encode(chunk).decode())
             await asyncio.sleep(0.05)
         if self.turns == "client":
-            await self.connection.input_audio_buffer.commit()
+            await connection.input_audio_buffer.commit()
         await self.complete.wait()
-        await self.connection.close()
+        await connection.close()
 
     def receive(self, event) -> None:
         self.found["kinds"].append(event.type)
@@ -60,33 +59,43 @@ class Session:
         elif event.type == "error":
             raise RuntimeError(event.error.message)
 
+    def reconnect(self, event) -> None:
+        """The connection is lost: openai's client makes another one, and the session must be configured again."""
+        self.found["close_codes"].append(event.close_code)
+        self.open.clear()
+
 
 async def main(url: str, audio: bytes, turns: str) -> None:
     client = AsyncOpenAI(base_url=url, api_key="none")
-    async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
-        session = Session(connection, audio, turns)
-        session.receive(await connection.recv())
-        await connection.session.update(
-            session={
-                "type": "transcription",
-                "audio": {
-                    "input": {
-                        "format": {"type": "audio/pcm", "rate": RATE},
-                        "transcription": {"model": "gpt-4o-transcribe", "language": "ru"},
-                        "turn_detection": {"type": "server_vad"} if turns == "server_vad" else None,
-                    }
-                },
-            }
-        )
-        sending = None
+    session = Session(audio, turns)
+    connecting = client.realtime.connect(extra_query={"intent": "transcription"}, on_reconnecting=session.reconnect)
+    sending = None
+    async with connecting as connection:
         async for event in connection:
             session.receive(event)
-            if event.type == "session.updated":
+            if event.type == "session.created":
+                await configure(connection, turns)
+            elif event.type == "session.updated":
                 session.found["session"] = event.session.model_dump()
-                sending = asyncio.create_task(session.send())
+                sending = sending or asyncio.create_task(session.send(connection))
         await sending
     session.found["deltas"] = list(session.found["deltas"].values())
     print(json.dumps(session.found, ensure_ascii=False))
+
+
+async def configure(connection, turns: str) -> None:
+    await connection.session.update(
+        session={
+            "type": "transcription",
+            "audio": {
+                "input": {
+                    "format": {"type": "audio/pcm", "rate": RATE},
+                    "transcription": {"model": "gpt-4o-transcribe", "language": "ru"},
+                    "turn_detection": {"type": "server_vad"} if turns == "server_vad" else None,
+                }
+            },
+        }
+    )
 
 
 if __name__ == "__main__":

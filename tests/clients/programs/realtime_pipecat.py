@@ -3,7 +3,8 @@
 
     python realtime_pipecat.py ws://HOST:PORT/v1/realtime AUDIO.s16le server_vad|local
 
-With "local", the service commits when the pipeline's own speech detection says so; here that is once, at the end.
+With "local", the service commits when the pipeline's own speech detection says so; here that is once, when
+the audio ends and silence follows.
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from pipecat.frames.frames import (
     ErrorFrame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
+    ProposedUserStartedSpeakingFrame,
+    ProposedUserStoppedSpeakingFrame,
     TranscriptionFrame,
-    UserStartedSpeakingFrame,
-    UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -33,24 +34,29 @@ RATE = 24_000
 FRAME = RATE // 50
 """Samples of 20 ms, as a transport sends them."""
 
+SILENCE_S = 1.2
+"""At least so much silence follows, as a transport sends it: the server ends the utterance."""
+
 
 class Collector(FrameProcessor):
     """The end of the pipeline."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.final = asyncio.Event()
         self.found = {"finals": [], "interims": [], "started": 0, "stopped": 0, "errors": []}
 
     async def process_frame(self, frame, direction) -> None:
         await super().process_frame(frame, direction)
         match frame:
             case TranscriptionFrame():
+                self.final.set()
                 self.found["finals"].append(frame.text)
             case InterimTranscriptionFrame():
                 self.found["interims"].append(frame.text)
-            case UserStartedSpeakingFrame():
+            case ProposedUserStartedSpeakingFrame():
                 self.found["started"] += 1
-            case UserStoppedSpeakingFrame():
+            case ProposedUserStoppedSpeakingFrame():
                 self.found["stopped"] += 1
             case ErrorFrame():
                 self.found["errors"].append(frame.error)
@@ -69,17 +75,18 @@ async def main(url: str, audio: bytes, turns: str) -> None:
     task = PipelineTask(Pipeline([service, collector]), params=PipelineParams(audio_in_sample_rate=RATE))
 
     async def push() -> None:
-        await asyncio.sleep(0.5)
-        padded = audio + bytes(2 * RATE * 3 // 2)
+        await asyncio.sleep(0.3)
         if local:
             await task.queue_frame(VADUserStartedSpeakingFrame())
-        for at in range(0, len(padded) - 2 * FRAME + 1, 2 * FRAME):
-            data = padded[at : at + 2 * FRAME]
+        padded = audio + bytes(int(RATE * SILENCE_S) * 2)
+        at = 0
+        while at < len(padded) or not collector.final.is_set():
+            if local and at <= len(audio) < at + 2 * FRAME:
+                await task.queue_frame(VADUserStoppedSpeakingFrame())
+            data = padded[at : at + 2 * FRAME].ljust(2 * FRAME, b"\0")
             await task.queue_frame(InputAudioRawFrame(audio=data, sample_rate=RATE, num_channels=1))
+            at += 2 * FRAME
             await asyncio.sleep(FRAME / RATE)
-        if local:
-            await task.queue_frame(VADUserStoppedSpeakingFrame())
-        await asyncio.sleep(3.0)
         await task.queue_frame(EndFrame())
 
     await asyncio.gather(PipelineRunner(handle_sigint=False).run(task), push())
