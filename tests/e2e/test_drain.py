@@ -17,7 +17,7 @@ from tests.speech import DATA, assert_says, clip
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model, pytest.mark.slow]
 
-PROTOCOLS = ("realtime",)
+PROTOCOLS = ("realtime", "jambonz", "audio_fork")
 
 CHUNK_S = 0.1
 
