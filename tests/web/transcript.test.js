@@ -33,11 +33,11 @@ function made(...events) {
 describe("Transcript", () => {
   it("replaces the whole partial text, and removes it when words are committed", () => {
     const transcript = made(partial(" при", 0, 0.5));
-    assert.equal(transcript.partial.text, " при");
+    assert.equal(transcript.partials[0].text, " при");
     transcript.apply(partial(" привет мир", 0, 1));
-    assert.equal(transcript.partial.text, " привет мир");
+    assert.equal(transcript.partials[0].text, " привет мир");
     transcript.apply(committed(" Привет", 0));
-    assert.equal(transcript.partial, null);
+    assert.deepEqual(transcript.partials, []);
   });
 
   it("only appends entries, and never changes one", () => {
@@ -74,13 +74,13 @@ describe("Transcript", () => {
 
   it("says whether the partial text begins a paragraph", () => {
     const transcript = made(partial(" раз", 0, 0.5));
-    assert.equal(transcript.partialOpensParagraph(transcript.partial), true);
+    assert.equal(transcript.partialOpensParagraph(transcript.partials[0]), true);
     transcript.apply(committed(" раз", 0));
-    assert.equal(transcript.partial, null);
+    assert.deepEqual(transcript.partials, []);
     transcript.apply(partial(" два", 0.6, 1));
-    assert.equal(transcript.partialOpensParagraph(transcript.partial), false);
+    assert.equal(transcript.partialOpensParagraph(transcript.partials[0]), false);
     transcript.apply(partial(" два", 5, 6));
-    assert.equal(transcript.partialOpensParagraph(transcript.partial), true);
+    assert.equal(transcript.partialOpensParagraph(transcript.partials[0]), true);
   });
 
   it("shows a gap in the text, and of a gap that has grown only the new part", () => {

@@ -76,11 +76,6 @@ export class Transcript {
     return this.entries.length === 0;
   }
 
-  /** @returns {PartialText | null} the partial text of a stream of one channel */
-  get partial() {
-    return this.partials[0] ?? null;
-  }
-
   /**
    * @param {PartialText} partial
    * @returns {boolean} it begins a paragraph

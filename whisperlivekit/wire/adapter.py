@@ -69,7 +69,7 @@ class Adapter(Protocol):
         ...
 
     def send(self, event: Event) -> Sequence[Message]:
-        """The messages for an event."""
+        """The messages for an event. It has a channel (``OfChannel``) only if the stream's ``Start`` has several."""
         ...
 
     def fail(self, error: WhisperLiveKitError, session: str) -> Sequence[Message]:
