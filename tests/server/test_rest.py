@@ -163,6 +163,8 @@ def test_a_stereo_file_takes_two_places() -> None:
     with scripted_server(max_sessions=1) as server:
         full = post(server, stereo_wav(), multichannel="true")
         assert (full.status_code, full.json()["error"]["code"]) == (503, "server_full")
+        found = "0 of 1 streams are in use, and 2 more were asked for; try again later"
+        assert full.json()["error"]["message"] == found
         assert post(server, stereo_wav()).status_code == 200
         assert server.service.admission.open_streams == 0
 

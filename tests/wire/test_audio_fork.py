@@ -110,7 +110,7 @@ _queries = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(messages=MESSAGES, query=_queries)
 def test_any_input_of_an_audio_fork(messages: list[Message], query: dict[str, str]) -> None:
     """See ``check_any_input``."""

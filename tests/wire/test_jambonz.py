@@ -122,7 +122,7 @@ def test_texts_that_jambonz_joined_in_one_frame() -> None:
     assert adapter.receive(pcm(80)) == adapter.receive('{"type": "stop"}') == []
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(messages=MESSAGES)
 def test_any_input_of_a_jambonz_client(messages: list[Message]) -> None:
     """See ``check_any_input``."""

@@ -129,13 +129,13 @@ class Admission:
         # Files give way to real-time streams, but each of them holds memory, so they count here.
         if self.open_streams + places <= self.capacity:
             return None
-        return _no_capacity("full", f"{self.open_streams} of {self.capacity} streams are in use")
+        return _no_capacity("full", f"{self.open_streams} of {self.capacity} streams are in use{_wanted(places)}")
 
     def _lack_of_address(self, address: str, places: int) -> NoCapacity | None:
         """The error where one address may not have so many more streams."""
         if not self._per_address or self._addresses[address] + places <= self._per_address:
             return None
-        found = f"{self._addresses[address]} of {self._per_address} streams of your address are in use"
+        found = f"{self._addresses[address]} of {self._per_address} streams of your address are in use{_wanted(places)}"
         return _no_capacity("address", found)
 
     def release(self, ticket: Ticket) -> None:
@@ -146,6 +146,10 @@ class Admission:
         self._addresses[ticket.address] -= ticket.places
         if not self._addresses[ticket.address]:
             del self._addresses[ticket.address]
+
+
+def _wanted(places: int) -> str:
+    return f", and {places} more were asked for" if places > 1 else ""
 
 
 def _no_capacity(reason: str, found: str) -> NoCapacity:
