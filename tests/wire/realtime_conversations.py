@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from whisperlivekit.core import events
+from whisperlivekit.core.commands import Command
 from whisperlivekit.core.events import Event
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.errors import ShuttingDown, TimedOut, WhisperLiveKitError
@@ -183,6 +184,28 @@ def record(turns: list[Turn]) -> Iterator[dict[str, Any]]:
                 yield from told(adapter.fail(turn, SESSION))
             case _:
                 yield from told(adapter.send(turn))
+
+
+def adapter() -> OpenAIRealtimeAdapter:
+    """Of a connection that has been opened."""
+    opened = OpenAIRealtimeAdapter(model="base", silence_s=0.5, expires_at=EXPIRES_AT)
+    opened.open(SESSION)
+    return opened
+
+
+def receive(to: OpenAIRealtimeAdapter, message: dict[str, Any]) -> tuple[list[Command], list[dict[str, Any]]]:
+    """The commands and the answers."""
+    items = to.receive(json.dumps(message))
+    commands = [item for item in items if not isinstance(item, Reply)]
+    return commands, [json.loads(item.message) for item in items if isinstance(item, Reply)]
+
+
+def configured(to: OpenAIRealtimeAdapter, **audio_input: Any) -> dict[str, Any]:
+    """The effective configuration after an update."""
+    _, [answer] = receive(to, update(**audio_input))
+    assert answer["type"] == "session.updated", answer
+    found: dict[str, Any] = answer["session"]["audio"]["input"]
+    return found
 
 
 def lines(name: str) -> str:
