@@ -201,6 +201,7 @@ class Drive:
     def step(self) -> None:
         """Deliver the answers that are due, and start the decode that is due."""
         self._step += 1
+        self._renew()
         self._collect()
         while due := [answer for answer in self._answers if answer[0] <= self._step]:
             self._answers.remove(due[0])
@@ -218,6 +219,15 @@ class Drive:
         realtime = [request.realtime for _, request in self._answers]
         assert realtime.count(True) <= 1, "more than one live decode in flight"
         assert realtime.count(False) <= 1, "more than one paragraph in flight"
+
+    def _renew(self) -> None:
+        """A live decode waits for its turn for half of its delay, and takes the newest audio until then."""
+        newer = self.session.newer_decode()
+        for place, (due, request) in enumerate(self._answers):
+            if newer is not None and request.id == newer.id and self._step < due - self.delay // 2:
+                self._check_request(newer)
+                self.session.renew(newer)
+                self._answers[place] = due, newer
 
     def _answer(self, request: DecodeRequest) -> None:
         decode = self.decode if request.realtime else self.refine or self.stream.refine

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.core.streams import KEEPING, WORD, Stream
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, Progress, UtteranceEnded
+from whisperlivekit.core.events import Committed, Done, Event, Gap, Progress, UtteranceEnded
 from whisperlivekit.core.file_session import FileConfig, FileSession
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Word
 from whisperlivekit.core.paragraph import LONGEST_S, STRETCH_S
@@ -308,21 +308,6 @@ def test_words_come_with_the_probability_of_no_speech() -> None:
     stream = talk(4)
     drive = Drive(stream, lambda request: replace(hear(stream, request), no_speech_probability=0.125)).run()
     assert [event.no_speech_probability for event in drive.events if isinstance(event, Committed)] == [0.125]
-
-
-def test_a_flush_ends_the_paragraph_and_is_answered_after_it() -> None:
-    """As on a live stream."""
-    stream = talk(4, 4)
-    drive = Drive(stream)
-    drive.feed(5 * SAMPLE_RATE)
-    drive.session.receive_flush()
-    drive.collect()
-    answer = Flushed(5 * SAMPLE_RATE, 5 * SAMPLE_RATE)
-    assert answer not in drive.events
-    drive.answer()
-    assert answer in drive.events
-    drive.run()
-    check(drive)
 
 
 def test_an_empty_file() -> None:

@@ -189,6 +189,33 @@ def test_every_word_is_committed_once(stream: Stream, sizes: list[int], delay: i
     check(drive)
 
 
+def test_a_decode_that_waits_takes_the_newest_audio() -> None:
+    """Also a pause that begins meanwhile: then it is the last decode of the utterance. Until the recognizer has taken
+    the newer request, the session awaits the old one.
+    """
+    stream = seconds(0, 2, 1)
+    drive = Drive(stream, stream.decode, delay=10**6)
+    while not drive.requests:
+        drive.feed(drive.session.received + CHUNK)
+    [request] = drive.requests
+    assert drive.session.newer_decode() is None
+    newer = request
+    for _ in range(4):
+        drive.session.receive_audio(np.arange(drive.session.received, drive.session.received + CHUNK, dtype=np.float32))
+        found = drive.session.newer_decode()
+        assert found is not None
+        assert found == replace(request, samples=found.samples), "only the audio differs"
+        assert len(found.samples) == len(newer.samples) + CHUNK
+        newer = found
+    drive.session.renew(newer)
+    assert drive.session.newer_decode() is None
+    drive.feed(stream.length)
+    [(_, paused)] = drive._answers
+    assert paused.id == request.id
+    assert paused.final
+    assert paused.start + len(paused.samples) == stream.speech[0][1] + POST_ROLL
+
+
 def test_sample_by_sample() -> None:
     """Chunks of one sample give the same result as chunks of 100 ms."""
     stream = Stream((4, 30, 20), 17)

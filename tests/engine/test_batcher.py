@@ -164,6 +164,27 @@ def test_waiting_requests_go_together_finals_first() -> None:
     run(FakeEngine(), test)
 
 
+def test_a_waiting_request_can_be_replaced() -> None:
+    """The newer one is decoded in its turn, and its answer goes to the caller. A request that has begun stays."""
+
+    async def test(engine: FakeEngine) -> None:
+        old, begun = request("old"), request("begun")
+        with engine.held():
+            first = asyncio.create_task(engine.transcribe(begun))
+            await engine.begun()
+            second = asyncio.create_task(engine.transcribe(old))
+            third = asyncio.create_task(engine.transcribe(request("third", final=True)))
+            await asyncio.sleep(0)
+            assert not engine.replace(begun, request("newer"))
+            assert engine.replace(old, newer := request("newer"))
+            assert not engine.replace(old, request("newest"))
+            assert engine.replace(newer, request("newest", final=True))
+        assert [(await task).words[0].text for task in (first, second, third)] == ["begun", "newest", "third"]
+        assert engine.fake.batches == [["begun"], ["newest", "third"]]
+
+    run(FakeEngine(), test)
+
+
 def failing(*bad: str) -> Behaviour:
     """A model that fails on these requests."""
 

@@ -12,20 +12,37 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from whisperlivekit.core.hypothesis import DecodeRequest
-from whisperlivekit.engine.schedule import LIVE_S, PATIENCE, Waiting, may_share_batch, next_batch, room_for_files
+from whisperlivekit.engine.schedule import (
+    FINAL_FIRST_S,
+    LIVE_S,
+    PATIENCE,
+    Waiting,
+    may_share_batch,
+    next_batch,
+    room_for_files,
+)
 from whisperlivekit.engine.whisper import MIN_PARALLEL, SHORTEST, EngineConfig, WhisperModel
 
 
-def waiting(arrival: int, *, final: bool = False) -> Waiting:
-    return Waiting(DecodeRequest(arrival, np.zeros(0, np.float32), 0, "ru", final=final), arrival)
+def asked(since_s: float, **fields: Any) -> Waiting:
+    """A request that came at this time, which is its id too."""
+    request = DecodeRequest(int(since_s), np.zeros(0, np.float32), 0, **{"language": "ru", **fields})
+    return Waiting(request, since_s)
 
 
-def test_finals_go_first_then_the_oldest() -> None:
-    """A person waits for the end of an utterance."""
-    queue = [waiting(1), waiting(2, final=True), waiting(3), waiting(4, final=True)]
-    finals = next_batch(queue, 3)
-    assert [entry.arrival for entry in finals] == [2, 4]
-    assert [entry.arrival for entry in next_batch([entry for entry in queue if entry not in finals], 3)] == [1, 3]
+def times(batch: list[Waiting]) -> list[float]:
+    return [entry.since_s for entry in batch]
+
+
+def test_the_oldest_go_first_and_finals_a_little_earlier() -> None:
+    """A person waits for the end of an utterance, but the others must not wait too long for it."""
+    queue = [asked(1.0), asked(1.9, final=True), asked(1.5), asked(1.1 + FINAL_FIRST_S), asked(9, final=True)]
+    order = []
+    while queue:
+        [first] = next_batch(queue, 1)
+        queue.remove(first)
+        order.append(first.since_s)
+    assert order == [1.0, 1.9, 1.5, 1.1 + FINAL_FIRST_S, 9]
 
 
 def test_without_requests_there_is_no_batch() -> None:
@@ -36,12 +53,12 @@ def test_without_requests_there_is_no_batch() -> None:
 @given(st.lists(st.booleans(), max_size=20), st.integers(1, 8))
 def test_everyone_is_served_once(finals: list[bool], max_batch: int) -> None:
     """Each request is in exactly one batch, and no batch is too large."""
-    queue = [waiting(arrival, final=final) for arrival, final in enumerate(finals)]
-    served: list[int] = []
+    queue = [asked(at, final=final) for at, final in enumerate(finals)]
+    served: list[float] = []
     while queue:
         batch = next_batch(queue, max_batch)
         assert 1 <= len(batch) <= max_batch
-        served += [entry.arrival for entry in batch]
+        served += times(batch)
         queue = [entry for entry in queue if entry not in batch]
     assert sorted(served) == list(range(len(finals)))
 
@@ -54,14 +71,10 @@ def test_equal_requests_are_two() -> None:
     assert len(next_batch(queue, 8)) == 2
 
 
-def asked(arrival: int, **fields: Any) -> Waiting:
-    return Waiting(DecodeRequest(arrival, np.zeros(0, np.float32), 0, **{"language": "ru", **fields}), arrival)
-
-
 def test_files_give_way_to_live_speech() -> None:
     """The last decode of a file's utterance waits even for a live partial that came later."""
     queue = [asked(1, realtime=False, final=True), asked(2)]
-    assert [entry.arrival for entry in next_batch(queue, 8)] == [2]
+    assert times(next_batch(queue, 8)) == [2]
 
 
 def test_a_file_does_not_wait_for_ever() -> None:
@@ -108,7 +121,7 @@ def test_requests_with_forced_text_share_a_batch() -> None:
 def test_detecting_the_language_takes_a_batch() -> None:
     """The prompt of each request depends on what is detected, so that such requests share nothing."""
     queue = [asked(1, language=None), asked(2, language=None)]
-    assert [entry.arrival for entry in next_batch(queue, 8)] == [1]
+    assert times(next_batch(queue, 8)) == [1]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from(["ru", "en", None])), max_size=30))

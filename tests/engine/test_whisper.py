@@ -239,7 +239,6 @@ def test_requests_of_a_batch_keep_their_hotwords(whisper_base: WhisperModel) -> 
     first, second = lane.decode(requests)
     assert normalise(text_of(first)) == ["ящик", "абонента", "переполнен"]
     assert normalise(text_of(second)) == ["ящик", "обонента", "переполнен"]
-    assert text_of(first.prefix_words) == text_of(second.prefix_words) == prefix
 
 
 @pytest.mark.model

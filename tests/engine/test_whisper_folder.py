@@ -105,6 +105,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda own: change(own / "config.json", suppress_ids=None),
         "suppress_ids null, expected a list",
     ),
+    "a token of a larger vocabulary": (
+        lambda own: change(own / "config.json", suppress_ids=[-1, 7, 51865]),
+        "51865 in suppress_ids, expected ids of its 51865 tokens",
+    ),
+    "a language that is no id": (
+        lambda own: change(own / "config.json", lang_ids=[50259, "ru"]),
+        '"ru" in lang_ids, expected ids of its 51865 tokens',
+    ),
     "no languages": (lambda own: change(own / "config.json", lang_ids=[]), "no lang_ids"),
     "no alignment": (lambda own: change(own / "config.json", alignment_heads=None), "no alignment_heads"),
     "alignment of a larger model": (

@@ -29,6 +29,9 @@ class OneAtATime:
             raise self.error
         return Hypothesis(request.id, ())
 
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        return False
+
 
 def request(*, realtime: bool = True) -> DecodeRequest:
     return DecodeRequest(1, np.zeros(0, np.float32), 0, "ru", realtime=realtime)

@@ -35,6 +35,9 @@ class Counted:
         self.requests.append(request)
         return await self._engine.transcribe(request)
 
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        return self._engine.replace(request, newer)
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:

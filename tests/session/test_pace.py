@@ -41,6 +41,9 @@ def test_idle_lanes_are_capacity(lanes: int, streams: int) -> None:
             answers.append(asyncio.get_running_loop().create_future())
             return await answers[-1]
 
+        def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+            return False
+
     async def run() -> None:
         nonlocal now
         timed = TimedRecognizer(Lanes(), pace)

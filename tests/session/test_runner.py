@@ -22,6 +22,7 @@ from whisperlivekit.core.session import Session, SessionConfig
 from whisperlivekit.core.units import SAMPLE_RATE
 from whisperlivekit.engine.scripted import WORD_S, ScriptedEngine
 from whisperlivekit.errors import DecodeFailed, ModelUnavailable
+from whisperlivekit.session import runner as session_runner
 from whisperlivekit.session.runner import MAX_WAITING_S, SessionRunner
 
 WORD = round(WORD_S * SAMPLE_RATE)
@@ -53,6 +54,24 @@ class HeldEngine(ScriptedEngine):
             self.cancelled += 1
             raise
         return await super().transcribe(request)
+
+
+class BusyEngine(HeldEngine):
+    """Decodes wait for their turn until the test releases them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.newer: dict[int, DecodeRequest] = {}
+
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        assert request.id == newer.id
+        self.newer[request.id] = newer
+        return not self.release.is_set()
+
+    async def transcribe(self, request: DecodeRequest) -> Hypothesis:
+        self.begun.set()
+        await self.release.wait()
+        return await ScriptedEngine.transcribe(self, self.newer.get(request.id, request))
 
 
 def runner_of(engine: ScriptedEngine, start: Start | None = None) -> SessionRunner:
@@ -111,6 +130,23 @@ def test_a_stream_from_start_to_done() -> None:
         assert isinstance(events[-2], UtteranceEnded)
         assert events[-1] == Done(10 * WORD, 10 * WORD, 10, 1, 0)
         assert runner.received == 10 * WORD
+
+    run(test)
+
+
+def test_a_decode_that_waits_takes_the_newest_audio() -> None:
+    """Where the recognizer is busy, words do not get older while their decode waits for its turn."""
+
+    async def test() -> None:
+        engine = BusyEngine()
+        runner = runner_of(engine)
+        reader = asyncio.create_task(collect(runner))
+        await feed(runner, loud(10 * WORD))
+        engine.release.set()
+        await runner.receive(Stop())
+        text = text_of(await reader)
+        assert len(engine.requests[0].samples) == 10 * WORD
+        assert text == " раз два три четыре пять раз два три четыре пять"
 
     run(test)
 
@@ -440,6 +476,26 @@ class CountingEngine(HeldEngine):
         for _ in range(2_000):
             await asyncio.sleep(0)
         assert self.in_flight == decodes
+
+
+def test_a_client_that_has_stopped_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the recognizer has no time for paragraphs, the committed words stand, and the stream ends."""
+    monkeypatch.setattr(session_runner, "REFINE_AFTER_STOP_S", 0.05)
+
+    async def test() -> None:
+        engine = PatientEngine()
+        runner = runner_of(engine, Start(refine=True))
+        reader = asyncio.create_task(collect(runner))
+        await feed(runner, loud(10 * WORD))
+        await runner.receive(Stop())
+        events = await reader
+        [refined] = [event for event in events if isinstance(event, Refined)]
+        assert not refined.decoded
+        assert list(refined.words) == words_of(events)
+        assert isinstance(events[-1], Done)
+        await runner.close()
+
+    run(test)
 
 
 def test_paragraphs_of_a_file_are_decoded_at_once_and_told_in_order() -> None:

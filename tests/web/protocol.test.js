@@ -9,12 +9,10 @@ const FIXTURES = new URL("../wire/fixtures/", import.meta.url);
 
 describe("messages to the server", () => {
   it("name the encoding and rate that the page sends, and leave out options that are not set", () => {
-    assert.deepEqual(JSON.parse(startMessage({ language: "ru" })), {
-      type: "start",
-      encoding: "pcm_s16le",
-      sample_rate: 16000,
-      language: "ru",
-    });
+    const format = { type: "start", encoding: "pcm_s16le", sample_rate: 16000 };
+    assert.deepEqual(JSON.parse(startMessage({ language: "ru" })), { ...format, language: "ru" });
+    const options = { prompt: "Подлодка", hotwords: ["Кубань"], commit: "utterance", refine: true };
+    assert.deepEqual(JSON.parse(startMessage(options)), { ...format, ...options });
   });
 
   it("carry everything that a resumed stream needs", () => {

@@ -9,7 +9,8 @@ collected into paragraphs (``core/paragraph.py``), and each paragraph's words ar
 - The audio of a paragraph is copied when the paragraph is complete; the rest is dropped as soon as no utterance can
   begin in it. ``waiting`` says how much is copied and not begun, so that whoever feeds the file can wait.
 
-``FileSession`` takes the same inputs as ``core/session.Session``, and its events have the same types.
+``FileSession`` takes the same inputs as ``core/session.Session`` apart from changed options and flushes, and its events
+have the same types.
 """
 
 from collections import deque
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisperlivekit.core.commands import Start
-from whisperlivekit.core.events import Committed, Done, Event, Flushed, Gap, Progress, UtteranceEnded
+from whisperlivekit.core.events import Committed, Done, Event, Gap, Progress, UtteranceEnded
 from whisperlivekit.core.gate import Closed, Gate, GateState, Opened
 from whisperlivekit.core.hypothesis import DecodeRequest, Hypothesis, Task
 from whisperlivekit.core.paragraph import Paragraphs, Rendition
@@ -65,8 +66,6 @@ class FileSession:
         """How many of the first renditions have been begun."""
         self._requests = 0
         self._events: list[Event] = []
-        self._flushes: deque[int] = deque()
-        """Positions of the flushes that are not answered yet."""
         self._stopped = False
         self.finished = False
         """``Done`` has been told."""
@@ -108,15 +107,13 @@ class FileSession:
             rendition.receive_failure(request_id)
             self._settle()
 
-    def receive_flush(self) -> None:
-        """End the current paragraph here. ``Flushed`` follows when everything before is told."""
-        self._end_here()
-        self._flushes.append(self._timeline.end)
-        self._settle()
-
     def receive_stop(self) -> None:
-        """No more audio follows: end as with a flush, then with ``Done``."""
-        self._end_here()
+        """No more audio follows: the open utterance ends here, then comes ``Done``."""
+        end = self._timeline.end
+        self._paragraphs.close(end)
+        self._paragraphs.end()
+        if self._gate.state is GateState.OPEN:
+            self._gate.close(end)
         self._stopped = True
         self._settle()
 
@@ -156,16 +153,8 @@ class FileSession:
 
     # ---- progress
 
-    def _end_here(self) -> None:
-        """End the open utterance, if there is one, and the paragraph at the end of the audio received."""
-        end = self._timeline.end
-        self._paragraphs.close(end)
-        self._paragraphs.end()
-        if self._gate.state is GateState.OPEN:
-            self._gate.close(end)
-
     def _settle(self) -> None:
-        """Begin and finish what can be: paragraphs, flushes, the file. Then report the progress."""
+        """Begin and finish what can be: paragraphs, the file. Then report the progress."""
         for paragraph in self._paragraphs.take():
             audio = [self._timeline.slice(span.start, span.end) for span in paragraph.spans]
             self._renditions.append(Rendition(paragraph, audio, self._task))
@@ -174,8 +163,6 @@ class FileSession:
         while self._renditions and self._renditions[0].complete:
             self._begun -= 1
             self._tell(self._renditions.popleft())
-        while self._flushes and self._settled >= self._flushes[0]:
-            self._events.append(Flushed(self._flushes.popleft(), self._settled))
         progress = Progress(self.received, self._settled, self._settled)
         last = self._progress
         if max(progress.received - last.received, progress.settled - last.settled) >= SAMPLE_RATE:

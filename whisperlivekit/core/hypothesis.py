@@ -68,8 +68,6 @@ class Hypothesis:
     no_speech_probability: float = 0.0
     looped: bool = False
     """The decoder repeated itself, and its text was cut where the repetition began."""
-    prefix_words: tuple[Word, ...] = field(default=())
-    """The words of the prefix with new times, if the recognizer measured them."""
 
 
 def normalize(text: str) -> str:

@@ -8,7 +8,8 @@ The rules:
 - Each committed word of the stream belongs to exactly one paragraph. A word's position is its middle, inside its
   utterance; the paragraph takes all words up to its end that no paragraph before it has taken. Words that lie in none
   of its utterances stand: after a resume the gate may open and close elsewhere than the first time.
-- Live work goes first. A paragraph that must wait too long is given up: its committed words stand.
+- Live work goes first. A paragraph that must wait too long is given up: its committed words stand. So are all that are
+  left when whoever runs the session does not wait any longer.
 """
 
 from collections import deque
@@ -81,6 +82,8 @@ class Refinement:
         self._closed_to = 0
         """End of the last complete paragraph."""
         self._ended = False
+        self._given_up = False
+        """No paragraph is decoded any more."""
         self.receive_words(known)
 
     # ---- inputs
@@ -104,6 +107,10 @@ class Refinement:
         self._paragraphs.end()
         self._collect()
         self._ended = True
+
+    def give_up(self) -> None:
+        """The committed words stand that are not refined yet."""
+        self._given_up = True
 
     def receive_words(self, words: Iterable[Word]) -> None:
         """These words are committed."""
@@ -160,7 +167,7 @@ class Refinement:
 
         settled_to: all words before this position were received. timeline: holds the audio from ``kept_from`` on.
         """
-        if self._request is not None:
+        if self._request is not None or self._given_up:
             return None
         if self._rendition is None:
             if not self._waiting or self._waiting[0].end > settled_to:
@@ -175,7 +182,7 @@ class Refinement:
         """The next paragraph whose refinement has ended, if any; ``received`` is the end of the stream's audio."""
         if self._waiting and self._waiting[0].end <= settled_to:
             waited = received - self._waiting[0].start
-            if self._rendition is None and waited > to_samples(MAX_KEPT_S):
+            if self._given_up or (self._rendition is None and waited > to_samples(MAX_KEPT_S)):
                 return self._close(None)
             if self._rendition is not None and (self._rendition.complete or waited > 2 * to_samples(MAX_KEPT_S)):
                 return self._close(self._rendition)

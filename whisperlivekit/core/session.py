@@ -5,8 +5,8 @@ The rules:
 - The gate cuts the stream into utterances. ``core/utterance.py`` moves one of them through its states. The session
   keeps the audio, the utterances in order, and what the client is told.
 - At most one decode is in flight: for the first utterance that is not complete. A request always takes the newest
-  audio, so under load partial results come less often and no queue grows. The answer to a request that is no longer
-  wanted is recognised by its id and ignored.
+  audio, also while it waits for its turn, so under load partial results come less often and no queue grows. The answer
+  to a request that is no longer wanted is recognised by its id and ignored.
 - Utterances finish in order. A flush is answered when every utterance before it is finished; ``Done`` comes after the
   last one.
 - ``kept_from`` never decreases. Audio before it is dropped here, and the client may drop it too.
@@ -18,7 +18,7 @@ the client in turn, and every event carries ``kept_from``.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,9 @@ last word to the text, and 1.4 s without this factor."""
 LATE_S = 0.6
 """Audio that arrives during a decode from which on decodes count as late: the usual step. A window with the longest
 memory takes about 0.4 s on a CPU, so more means that other streams are waiting too."""
+
+RENEW_S = 0.1
+"""New audio from which on a decode that waits for its turn takes it too: the usual length of a message."""
 
 MAX_ATTEMPTS = 2
 """Decodes of the same audio before it is given up as a gap."""
@@ -259,6 +262,12 @@ class Session:
             self._refinement.end()
         self._settle()
 
+    def give_up_refinement(self) -> None:
+        """The committed words stand that are not refined yet."""
+        if self._refinement:
+            self._refinement.give_up()
+            self._settle()
+
     # ---- outputs
 
     def events(self) -> list[Event]:
@@ -293,6 +302,23 @@ class Session:
     def next_decode(self) -> DecodeRequest | None:
         """A decode that is due, if any. It is answered by ``receive_hypothesis`` or ``receive_failure``."""
         return self._next_live_decode() or self._next_refining_decode()
+
+    def newer_decode(self) -> DecodeRequest | None:
+        """The live decode in flight with the audio that has come since, for a recognizer that has not begun with it;
+        None if too little has. Nothing changes until ``renew``.
+        """
+        request = self._request
+        window = self._utterances[0].next_window(self._timeline.end) if request else None
+        if request is None or window is None:
+            return None
+        grown = window.end - request.start - len(request.samples)
+        if grown < to_samples(RENEW_S) and window.final == request.final:
+            return None
+        return replace(request, samples=self._timeline.slice(window.start, window.end), final=window.final)
+
+    def renew(self, newer: DecodeRequest) -> None:
+        """``newer_decode`` has taken the place of the decode in flight."""
+        self._request = newer
 
     def _next_live_decode(self) -> DecodeRequest | None:
         if self._request is not None or not self._utterances:

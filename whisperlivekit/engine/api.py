@@ -21,6 +21,12 @@ class Recognizer(Protocol):
         """
         ...
 
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        """Decode ``newer`` in the place of ``request``, which waits for its turn: ``transcribe`` returns the hypothesis
+        of ``newer``. False: nothing is changed, because the request does not wait any more.
+        """
+        ...
+
 
 class EngineObserver(Protocol):
     """Receives an engine's metrics, in the model threads. Its methods are quick, thread-safe and never raise."""

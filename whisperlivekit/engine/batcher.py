@@ -57,9 +57,6 @@ class Engine:
         """Lanes that have nothing to do."""
         self._waiting: list[tuple[Waiting, asyncio.Future[Hypothesis]]] = []
         self._wake = threading.Condition()
-        self._arrivals = 0
-        self._arrived_s: dict[int, float] = {}
-        """Arrival -> time on the monotonic clock, for each waiting request."""
         self._live_at = -math.inf
         """When the last live request came, on the monotonic clock."""
         self._overtaken = 0
@@ -111,13 +108,21 @@ class Engine:
             if self.failed or self._closing or self._loop is None:
                 raise ModelUnavailable(UNAVAILABLE)
             future: asyncio.Future[Hypothesis] = self._loop.create_future()
-            self._arrivals += 1
-            self._arrived_s[self._arrivals] = now = time.monotonic()
+            now = time.monotonic()
             if request.realtime:
                 self._live_at = now
-            self._waiting.append((Waiting(request, self._arrivals), future))
+            self._waiting.append((Waiting(request, now), future))
             self._wake.notify()
         return await future
+
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        """See ``Recognizer``. The newer request counts as having come when the other one did."""
+        with self._wake:
+            for place, (waiting, future) in enumerate(self._waiting):
+                if waiting.request is request:
+                    self._waiting[place] = (Waiting(newer, waiting.since_s), future)
+                    return True
+        return False
 
     def close(self) -> None:
         """Stop the model threads; waiting requests fail."""
@@ -236,14 +241,10 @@ class Engine:
             self._overtaken += len(chosen)
 
     def _count_waits(self, chosen: list[Waiting]) -> None:
-        now = time.monotonic()
-        waited = [now - self._arrived_s.pop(waiting.arrival) for waiting in chosen]
-        # Forget the requests whose sessions have closed.
-        still = {waiting.arrival for waiting, _ in self._waiting}
-        self._arrived_s = {arrival: since for arrival, since in self._arrived_s.items() if arrival in still}
         if self.observer is not None:
-            for seconds in waited:
-                self.observer.observe_wait(seconds)
+            now = time.monotonic()
+            for waiting in chosen:
+                self.observer.observe_wait(now - waiting.since_s)
 
     def _serve(self, batch: list[tuple[DecodeRequest, asyncio.Future[Hypothesis]]], model: WhisperModel) -> None:
         try:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from whisperlivekit.core.hypothesis import DecodeRequest
 
+FINAL_FIRST_S = 0.6
+"""A request that is final goes before those that came so much earlier: somebody has finished and waits for the text. At
+full load the others would wait too long if finals always went first."""
+
 PATIENCE = 200
-"""Live requests that may be served while another request waits; then that goes first, and of several files one. At full
-load, with six to ten decodes a second, one paragraph of a file is decoded every 20 to 30 s: slow, but files do not
-starve."""
+"""Live requests that may be served while files wait; then one of a file goes first. At full load, with six to ten
+decodes a second, one paragraph of a file is decoded every 20 to 30 s: slow, but files do not starve."""
 
 LIVE_S = 30.0
 """How long after the last live request lanes are kept free for the next one. Whoever listens for a while in a
@@ -17,10 +20,11 @@ conversation is answered at once when speaking again."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A request and its place in the order of arrival."""
+    """A request and when it came."""
 
     request: DecodeRequest
-    arrival: int
+    since_s: float
+    """On the monotonic clock."""
 
 
 def may_share_batch(one: DecodeRequest, other: DecodeRequest) -> bool:
@@ -50,21 +54,21 @@ def room_for_files(lanes: int, busy: int, live_s: float, overtaken: int) -> bool
 
 
 def next_batch(waiting: Sequence[Waiting], max_batch: int, overtaken: int = 0) -> list[Waiting]:
-    """Up to ``max_batch`` requests that share a batch: live speech before files, then finals, then the oldest.
+    """Up to ``max_batch`` requests that share a batch: live speech before files, then the oldest, and finals as if they
+    had come ``FINAL_FIRST_S`` earlier.
 
     ``overtaken``: live requests that were served since a file was, while files were waiting.
 
-    No request starves. A partial counts like a final after ``PATIENCE`` later requests, and at most ``PATIENCE`` live
-    requests are served between two of files.
+    No request starves: at most ``PATIENCE`` live requests are served between two of files.
     """
     if not waiting:
         return []
 
-    newest = max(entry.arrival for entry in waiting)
+    files_first = overtaken >= PATIENCE
 
-    def order(entry: Waiting) -> tuple[bool, bool, int]:
-        overdue = (newest - entry.arrival if entry.request.realtime else overtaken) >= PATIENCE
-        return not (entry.request.realtime or overdue), not (entry.request.final or overdue), entry.arrival
+    def order(entry: Waiting) -> tuple[bool, float]:
+        first_s = entry.since_s - FINAL_FIRST_S * entry.request.final
+        return entry.request.realtime == files_first, first_s
 
     first, *others = sorted(waiting, key=order)
     return [first, *(entry for entry in others if _belong_together(first.request, entry.request))][:max_batch]

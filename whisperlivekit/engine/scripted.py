@@ -66,6 +66,10 @@ class ScriptedEngine:
     def word_at(self, index: int) -> str:
         return " " + self._script[index % len(self._script)]
 
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:  # noqa: ARG002  (the interface)
+        """No request waits."""
+        return False
+
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         self.requests.append(request)
         if self._delay_s:

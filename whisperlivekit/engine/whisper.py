@@ -206,7 +206,6 @@ class WhisperModel:
             Hypothesis(
                 request_id=request.id,
                 words=tuple(words[count:]),
-                prefix_words=tuple(words[:count]),
                 language=language,
                 no_speech_probability=no_speech,
                 looped=loop,

@@ -97,7 +97,7 @@ def examine(folder: Path, config: dict[str, Any] | None = None) -> Details:
             raise UnknownFormat(f"model.bin is a {model.specification}, expected a {SPECIFICATION}")
         details = Details(_mel_bands(model), multilingual, _main_type(model))
         problems = [
-            *_check_config(config or _read_object(folder / CONFIG), model, multilingual=multilingual),
+            *_check_config(config or _read_object(folder / CONFIG), model, len(tokens), multilingual=multilingual),
             *_check_embeddings(model, vocabulary_name, len(tokens)),
         ]
     problems += _check_tokenizer(_read_object(folder / TOKENIZER), vocabulary_name, tokens)
@@ -153,11 +153,20 @@ def _main_type(model: ModelBin) -> str:
     return TYPES[number] if number < len(TYPES) else f"type {number}"
 
 
-def _check_config(config: dict[str, Any], model: ModelBin, *, multilingual: bool) -> Iterator[str]:
-    """CTranslate2 raises an error for a list that is missing, and reads any memory for a head that does not exist."""
+def _check_config(config: dict[str, Any], model: ModelBin, tokens: int, *, multilingual: bool) -> Iterator[str]:
+    """CTranslate2 raises an error for a list that is missing. It reads and writes any memory for a token or a head that
+    does not exist.
+    """
     for name in ("suppress_ids", "suppress_ids_begin"):
         if not isinstance(config.get(name), list):
             yield f"config.json has {name} {json.dumps(config.get(name))}, expected a list, which may be empty"
+    for name in ("suppress_ids", "suppress_ids_begin", "lang_ids"):
+        ids = config.get(name)
+        for id_ in ids if isinstance(ids, list) else ():
+            # -1 stands for Whisper's own list of symbols.
+            if not (type(id_) is int and -1 <= id_ < tokens):
+                yield f"config.json has {json.dumps(id_)} in {name}, expected ids of its {tokens} tokens"
+                break
     if multilingual and not (isinstance(config.get("lang_ids"), list) and config["lang_ids"]):
         yield "config.json has no lang_ids, expected the ids of the languages' tokens"
     layers = _layers(model, "decoder")

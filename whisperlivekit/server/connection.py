@@ -251,8 +251,9 @@ class Connection:
 
     async def _begin(self, start: Start) -> None:
         """Begin a stream, when everything of the one before has been sent."""
-        if self._writer is not None:
+        if self._runner is not None and self._writer is not None:
             await asyncio.wait((self._writer,))
+            await self._runner.close()
         if self._draining.is_set():
             raise ShuttingDown("this worker is shutting down; connect again")
         self._account.begin(start)

@@ -83,3 +83,7 @@ class TimedRecognizer:
     async def transcribe(self, request: DecodeRequest) -> Hypothesis:
         """See ``Recognizer``."""
         return await self._pace.transcribe(self._recognizer, request)
+
+    def replace(self, request: DecodeRequest, newer: DecodeRequest) -> bool:
+        """See ``Recognizer``. The time counts from the first request."""
+        return self._recognizer.replace(request, newer)

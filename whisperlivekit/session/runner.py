@@ -25,6 +25,9 @@ DETECTOR_BATCH = 3 * WINDOW
 loading them again costs more than one window does: with single windows, detection took 0.04 CPU seconds per second of
 audio."""
 
+REFINE_AFTER_STOP_S = 60.0
+"""How long a client that has stopped waits for its last paragraphs where live speech keeps the recognizer busy."""
+
 PIECE = SAMPLE_RATE
 """Samples of one command that are processed at once (1 s): between two pieces other sessions get their turn."""
 
@@ -49,6 +52,8 @@ class SessionRunner:
         """Something changed that ``events`` must look at."""
         self._events: list[Event] = []
         self._failure: BaseException | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
+        """Ends the wait for refined paragraphs, once the client has stopped."""
         self._closed = False
         self._draining = False
 
@@ -80,17 +85,19 @@ class SessionRunner:
                         await self._detect()
                     self._advance()
                     await self._wait_for_room()
-            case Configure():
+            case Configure() | Flush():
                 if isinstance(self._session, FileSession):
-                    raise TypeError("found Configure for a file, expected Audio, Flush or Stop")
+                    raise TypeError(f"found {type(command).__name__} for a file, expected Audio or Stop")
                 await self._detect()
-                self._session.receive_configure(command)
-            case Flush():
-                await self._detect()
-                self._session.receive_flush()
+                if isinstance(command, Flush):
+                    self._session.receive_flush()
+                else:
+                    self._session.receive_configure(command)
             case Stop():
                 await self._detect()
                 self._session.receive_stop()
+                if self._giving_up is None:
+                    self._giving_up = asyncio.get_running_loop().call_later(REFINE_AFTER_STOP_S, self._give_up)
             case Start():
                 raise ValueError("found a second Start, expected Audio, Flush or Stop")
         self._advance()
@@ -136,10 +143,17 @@ class SessionRunner:
         """Abandon the stream: cancel the decodes in flight and end ``events``. Calling it twice has no effect."""
         self._closed = True
         self._moved.set()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
         for decoding in self._decoding:
             decoding.cancel()
         if self._decoding:
             await asyncio.wait(self._decoding)
+
+    def _give_up(self) -> None:
+        if isinstance(self._session, Session) and not self._closed:
+            self._session.give_up_refinement()
+            self._advance()
 
     async def _detect(self) -> None:
         """Find the speech in the audio that the session has received."""
@@ -159,7 +173,18 @@ class SessionRunner:
             decoding = asyncio.create_task(self._decode(request))
             self._decoding[decoding] = request
             decoding.add_done_callback(self._end_decode)
+        self._renew()
         self._moved.set()
+
+    def _renew(self) -> None:
+        """A live decode that waits for its turn takes the newest audio."""
+        if not isinstance(self._session, Session) or (newer := self._session.newer_decode()) is None:
+            return
+        for decoding, request in self._decoding.items():
+            if request.id == newer.id and self._recognizer.replace(request, newer):
+                self._decoding[decoding] = newer
+                self._session.renew(newer)
+                return
 
     def _end_decode(self, decoding: asyncio.Task[None]) -> None:
         """An unexpected exception is raised by ``events``: otherwise the stream would wait for ever."""

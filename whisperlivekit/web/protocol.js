@@ -11,6 +11,7 @@
  * @property {string} [language] a Whisper language code or "auto"
  * @property {string} [prompt]
  * @property {string[]} [hotwords]
+ * @property {"words" | "utterance"} [commit] when words are committed
  * @property {boolean} [refine] the server sends `refined` events
  * @property {Resume} [resume]
  *
@@ -66,9 +67,9 @@ export class ProtocolError extends Error {}
  * @returns {string}
  */
 export function startMessage(options = {}) {
-  const { language, prompt, hotwords, refine, resume } = options;
+  const { language, prompt, hotwords, commit, refine, resume } = options;
   const format = { encoding: "pcm_s16le", sample_rate: SAMPLE_RATE };
-  return JSON.stringify({ type: "start", ...format, language, prompt, hotwords, refine, resume });
+  return JSON.stringify({ type: "start", ...format, language, prompt, hotwords, commit, refine, resume });
 }
 
 /** @returns {string} */
