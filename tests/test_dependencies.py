@@ -29,6 +29,9 @@ OPTIONAL_IMPORTS = {
 }
 """Module -> why it need not be installed."""
 
+CLIENTS = ROOT / "tests" / "clients" / "programs"
+"""Programs that run in environments of their own: tests/clients/requirements has what they import."""
+
 DISTRIBUTIONS = packages_distributions()
 """Module -> the distributions that install it."""
 
@@ -51,6 +54,8 @@ def imported(folders: Iterable[str]) -> set[str]:
     modules: set[str] = set()
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
+            if path.parent == CLIENTS:
+                continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
                     modules |= {alias.name.partition(".")[0] for alias in node.names}
