@@ -109,7 +109,8 @@ async def send(count: int, seed: int = 0) -> Counter[int]:
         AssertionError: an answer is not what it must be, or something is left when all are answered.
         TimeoutError: an answer does not come.
     """
-    app = create_app(Settings(model="base", max_sessions=AT_ONCE), lambda _: ScriptedEngine(), page=None)
+    engine = ScriptedEngine()
+    app = create_app(Settings(model="base", max_sessions=AT_ONCE), lambda _: engine, page=None)
     service: Service = app.state.service
     await service.load()
     source = forms(seed)
@@ -132,6 +133,7 @@ async def send(count: int, seed: int = 0) -> Counter[int]:
                 _check(one, answer)
                 statuses[answer.status_code] += 1
             done += len(batch)
+            engine.requests.clear()
             if done <= WARM < done + AT_ONCE:
                 gc.collect()
                 before = process.memory_info().rss
