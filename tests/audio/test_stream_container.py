@@ -2,10 +2,14 @@
 
 import asyncio
 import io
+import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -16,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.conftest import ROOT
 from whisperlivekit.audio import stream_container
 from whisperlivekit.audio.container import decode, frames
 from whisperlivekit.audio.stream_container import SILENT_BYTES, TRAILER_BYTES, StreamContainer
@@ -210,6 +215,40 @@ async def test_an_endless_element_is_an_error() -> None:
     with pytest.raises(BadAudio, match="no audio"):
         container.feed(bytes(1_000_000))
     container.close()
+
+
+def test_a_table_of_any_size_needs_little_memory(tmp_path: Path) -> None:
+    """A damaged MP4 claims 67 million frames in a fragment of 0.1 s, as a stream and as a file."""
+    data = b"".join(record("mp4", 0.5))
+    at = data.index(b"trun") + 4
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data[:at] + struct.pack(">II", 0, 2**26) + data[at + 8 :])
+    program = """if True:
+        import asyncio, resource, sys
+        from pathlib import Path
+        from whisperlivekit.audio.container import decode
+        from whisperlivekit.audio.stream_container import StreamContainer
+        from whisperlivekit.errors import BadAudio
+
+        async def stream(data):
+            container = StreamContainer()
+            container.feed(data)
+            while await container.read() is not None:
+                pass
+
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        data = Path(sys.argv[1]).read_bytes()
+        for attempt in (lambda: asyncio.run(stream(data)), lambda: list(decode(data))):
+            try:
+                attempt()
+            except BadAudio:
+                pass
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert int(done.stdout) < 400_000, "kB"
 
 
 async def test_silence_that_compresses_well_needs_little_memory() -> None:
