@@ -33,8 +33,8 @@ from whisperlivekit.wire.deepgram import (
     DeepgramAdapter,
     Options,
     ends_stream,
+    joined_words,
     read_options,
-    whole_words,
 )
 
 RAW = "encoding=linear16&sample_rate=16000"
@@ -334,7 +334,7 @@ def test_plain_and_punctuated_text() -> None:
 
 def test_pieces_of_a_word_are_one_word() -> None:
     """What the model writes without a space in front belongs to the word before it."""
-    assert whole_words(MAKSIM) == [MAKSIM[0], Word(" Макс-им.", 15_200, 20_000, 0.5)]
+    assert joined_words(MAKSIM) == [MAKSIM[0], Word(" Макс-им.", 15_200, 20_000, 0.5)]
 
 
 def test_interim_results_hold_the_whole_segment() -> None:

@@ -47,6 +47,7 @@ from whisperlivekit.core.units import SAMPLE_RATE, to_samples, to_seconds
 from whisperlivekit.errors import BadMessage, ShuttingDown, UnsupportedFormat, WhisperLiveKitError
 from whisperlivekit.wire.adapter import Message, Reply
 from whisperlivekit.wire.languages import AUTO, check_language
+from whisperlivekit.wire.spoken import merged
 
 SUBPROTOCOL = "token"
 """Clients in browsers offer it with their key."""
@@ -373,7 +374,7 @@ class _Channel:
             case Partial() if self._options.interim_results:
                 return self._show(event)
             case Committed(words):
-                self._words = whole_words([*self._words, *words])
+                self._words = joined_words([*self._words, *words])
                 return self._finish_phrases()
             case UtteranceEnded(end=end):
                 self._open -= 1
@@ -387,7 +388,7 @@ class _Channel:
 
     def _show(self, partial: Partial) -> list[dict[str, Any]]:
         """What is known of the segment. Words are told only when they have changed."""
-        words = whole_words([*self._words, *partial.words])
+        words = joined_words([*self._words, *partial.words])
         text = "".join(word.text for word in words)
         if not text.strip() or text == self._shown:
             return []
@@ -433,7 +434,7 @@ class _Channel:
 
 def alternative(words: Sequence[Word], *, punctuated: bool) -> dict[str, Any]:
     """The transcript of some words. punctuated: as the model writes it; otherwise lower case without punctuation."""
-    told = [(plain, word) for word in whole_words(words) if (plain := plain_text(word.text))]
+    told = [(plain, word) for word in joined_words(words) if (plain := plain_text(word.text))]
     text = "".join(word.text for word in words).strip() if punctuated else " ".join(plain for plain, _ in told)
     return {
         "transcript": text,
@@ -451,18 +452,12 @@ def alternative(words: Sequence[Word], *, punctuated: bool) -> dict[str, Any]:
     }
 
 
-def whole_words(words: Iterable[Word]) -> list[Word]:
-    """What the model writes without a space in front ("-то") belongs to the word before it."""
-    whole: list[Word] = []
+def joined_words(words: Iterable[Word]) -> list[Word]:
+    """What the model writes without a space in front ("-то") belongs to the word before it. Spaces stay."""
+    joined: list[Word] = []
     for word in words:
-        if whole and not word.text[:1].isspace():
-            before = whole.pop()
-            # As sure as the part that is least sure.
-            probability = min(before.probability, word.probability)
-            whole.append(Word(before.text + word.text, before.start, word.end, probability))
-        else:
-            whole.append(word)
-    return whole
+        joined.append(merged([joined.pop(), word]) if joined and not word.text[:1].isspace() else word)
+    return joined
 
 
 def plain_text(written: str) -> str:

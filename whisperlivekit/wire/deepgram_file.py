@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import to_samples, to_seconds
-from whisperlivekit.wire.deepgram import Options, alternative, describe_model, metadata, whole_words
+from whisperlivekit.wire.deepgram import Options, alternative, describe_model, joined_words, metadata
 from whisperlivekit.wire.languages import AUTO
 from whisperlivekit.wire.openai_rest import Transcription
 
@@ -105,7 +105,7 @@ def file_body(result: Transcription, options: Options, model: str, request_id: s
         said = [
             (words, channel)
             for channel, all_words in enumerate(result.words_by_channel)
-            for words in _utterances(whole_words(all_words))
+            for words in _utterances(joined_words(all_words))
         ]
         results.utterances = [
             FileUtterance(

@@ -113,7 +113,7 @@ def whole_words(words: Sequence[Word]) -> list[Word]:
         for number, text in enumerate(word.text.split()):
             attached = whole and number == 0 and not word.text[0].isspace() and not text[0].isalnum()
             found = Word(text, word.start, word.end, word.probability)
-            whole.append(_merged([whole.pop(), found]) if attached else found)
+            whole.append(merged([whole.pop(), found]) if attached else found)
     return whole
 
 
@@ -121,11 +121,11 @@ def _joined_thousands(words: Sequence[Word]) -> Iterator[Word]:
     text = " ".join(word.text for word in words)
     rest = iter(words)
     for part in _THOUSANDS.sub(lambda found: found[0].replace(" ", _JOINED), text).split(" ") if words else ():
-        yield _merged([next(rest) for _ in range(1 + part.count(_JOINED))])
+        yield merged([next(rest) for _ in range(1 + part.count(_JOINED))])
 
 
-def _merged(words: Sequence[Word]) -> Word:
-    # As sure as the part that is least sure.
+def merged(words: Sequence[Word]) -> Word:
+    """One word of several, as sure as the part that is least sure."""
     probability = min(word.probability for word in words)
     return Word("".join(word.text for word in words), words[0].start, words[-1].end, probability)
 
