@@ -259,8 +259,10 @@ def _with_spaces(text: str, words: Sequence[dict[str, Any]]) -> list[dict[str, A
     return spaced
 
 
-class WhisperLiveKit:
-    """The ``/asr`` socket of WhisperLiveKit 0.2 with raw PCM input (its option ``--pcm-input``)."""
+class OneConnection:
+    """What the dialects of protocols share that cannot resume a stream: it ends with its connection. Audio is sent as
+    16-bit samples.
+    """
 
     def __init__(self) -> None:
         self.committed = ""
@@ -268,17 +270,24 @@ class WhisperLiveKit:
         self.ready = False
         self.over = False
 
-    def opening(self) -> Sequence[Message]:
-        return []
-
     def position_s(self) -> float | None:
+        """See ``Dialect``: streams cannot resume."""
         return None
 
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
+    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002  (the interface)
+        """See ``Dialect``: nothing is missing."""
         return None
 
     def audio(self, samples: NDArray[np.int16]) -> Message:
+        """See ``Dialect``."""
         return samples.astype("<i2").tobytes()
+
+
+class WhisperLiveKit(OneConnection):
+    """The ``/asr`` socket of WhisperLiveKit 0.2 with raw PCM input (its option ``--pcm-input``)."""
+
+    def opening(self) -> Sequence[Message]:
+        return []
 
     def closing(self) -> Sequence[Message]:
         return [b""]

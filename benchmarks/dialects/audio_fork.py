@@ -3,37 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.client import Dialect, Message, StreamFailed
+from benchmarks.client import Dialect, Message, OneConnection, StreamFailed
 
 PATH = "/audio_fork?sample_rate=16000"
 """The rate and the language belong to the address."""
 RATE = 16_000
 
 
-class AudioFork:
+class AudioFork(OneConnection):
     """One stream. Text is committed by utterance, and the stream ends when the server closes."""
-
-    def __init__(self) -> None:
-        self.committed = ""
-        self.partial = ""
-        self.ready = False
-        self.over = False
 
     def opening(self) -> Sequence[Message]:
         self.ready = True
         return ['{"callid": "benchmark"}']
-
-    def position_s(self) -> float | None:
-        return None
-
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
-
-    def audio(self, samples: NDArray[np.int16]) -> Message:
-        return samples.astype("<i2").tobytes()
 
     def closing(self) -> Sequence[Message]:
         return [b""]

@@ -4,37 +4,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.client import Dialect, Message, StreamFailed
+from benchmarks.client import Dialect, Message, OneConnection, StreamFailed
 
 RATE = 16_000
 PATH = f"/v1/listen?encoding=linear16&sample_rate={RATE}&language=ru&interim_results=true&smart_format=true"
 
 
-class Deepgram:
+class Deepgram(OneConnection):
     """One stream. Final results are committed text, an interim one is the partial text after it."""
-
-    def __init__(self) -> None:
-        self.committed = ""
-        self.partial = ""
-        self.ready = False
-        self.over = False
 
     def opening(self) -> Sequence[Message]:
         # The server says nothing before the first audio.
         self.ready = True
         return []
-
-    def position_s(self) -> float | None:
-        return None
-
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
-
-    def audio(self, samples: NDArray[np.int16]) -> Message:
-        return samples.astype("<i2").tobytes()
 
     def closing(self) -> Sequence[Message]:
         return [json.dumps({"type": "CloseStream"})]

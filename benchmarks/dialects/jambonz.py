@@ -4,20 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.client import Dialect, Message, StreamFailed
+from benchmarks.client import Dialect, Message, OneConnection, StreamFailed
 
 
-class Jambonz:
+class Jambonz(OneConnection):
     """One stream. Text is committed by utterance, and the stream ends when the server closes."""
 
     def __init__(self, rate: int, language: str) -> None:
-        self.committed = ""
-        self.partial = ""
-        self.ready = False
-        self.over = False
+        super().__init__()
         self._rate = rate
         self._language = language
 
@@ -25,15 +19,6 @@ class Jambonz:
         self.ready = True
         start = {"type": "start", "language": self._language, "format": "raw", "encoding": "LINEAR16"}
         return [json.dumps({**start, "interimResults": True, "sampleRateHz": self._rate, "options": {}})]
-
-    def position_s(self) -> float | None:
-        return None
-
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
-
-    def audio(self, samples: NDArray[np.int16]) -> Message:
-        return samples.astype("<i2").tobytes()
 
     def closing(self) -> Sequence[Message]:
         return ['{"type": "stop"}']

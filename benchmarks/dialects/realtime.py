@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.client import Dialect, Message, StreamFailed
+from benchmarks.client import Dialect, Message, OneConnection, StreamFailed
 
 PATH = "/v1/realtime"
 RATE = 24_000
@@ -16,14 +16,11 @@ RATE = 24_000
 _TRANSCRIPTION = "conversation.item.input_audio_transcription."
 
 
-class Realtime:
+class Realtime(OneConnection):
     """One session. Text is committed by deltas, or with ``by_utterance`` by ``completed``."""
 
     def __init__(self, language: str, *, by_utterance: bool = False) -> None:
-        self.committed = ""
-        self.partial = ""
-        self.ready = False
-        self.over = False
+        super().__init__()
         self._language = language
         self._by_utterance = by_utterance
         self._items: dict[str, str] = {}
@@ -37,12 +34,6 @@ class Realtime:
         }
         session = {"type": "transcription", "audio": {"input": audio_input}}
         return [json.dumps({"type": "session.update", "session": session})]
-
-    def position_s(self) -> float | None:
-        return None
-
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
 
     def audio(self, samples: NDArray[np.int16]) -> Message:
         encoded = base64.b64encode(samples.astype("<i2").tobytes()).decode()

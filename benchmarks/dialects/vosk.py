@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.client import Dialect, Message
+from benchmarks.client import Dialect, Message, OneConnection
 
 
-class Vosk:
+class Vosk(OneConnection):
     """One stream. The server has no message for its end: it has answered each frame, and then ``eof``."""
 
     def __init__(self, rate: int) -> None:
-        self.committed = ""
-        self.partial = ""
-        self.ready = False
-        self.over = False
+        super().__init__()
         self._rate = rate
         self._unanswered = 0
         self._closed = False
@@ -26,15 +23,9 @@ class Vosk:
         self.ready = True
         return [json.dumps({"config": {"sample_rate": self._rate}})]
 
-    def position_s(self) -> float | None:
-        return None
-
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
-
     def audio(self, samples: NDArray[np.int16]) -> Message:
         self._unanswered += 1
-        return samples.astype("<i2").tobytes()
+        return super().audio(samples)
 
     def closing(self) -> Sequence[Message]:
         self._unanswered += 1

@@ -6,29 +6,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.client import Dialect, Message, StreamFailed
+from benchmarks.client import Dialect, Message, OneConnection, StreamFailed
 from whisperlivekit.wire.wyoming import encode
 
 
-class Wyoming:
+class Wyoming(OneConnection):
     """One transcription. Text comes by utterance."""
 
     def __init__(self, rate: int, language: str) -> None:
-        self.committed = ""
-        self.partial = ""
-        self.ready = False
-        self.over = False
+        super().__init__()
         self._format = {"rate": rate, "width": 2, "channels": 1}
         self._language = language
 
     def opening(self) -> Sequence[Message]:
         return [encode("transcribe", {"language": self._language}), encode("audio-start", self._format)]
-
-    def position_s(self) -> float | None:
-        return None
-
-    def skip_to(self, position_s: float) -> dict[str, Any] | None:  # noqa: ARG002
-        return None
 
     def audio(self, samples: NDArray[np.int16]) -> Message:
         return encode("audio-chunk", self._format, samples.astype("<i2").tobytes())
