@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Download, Page, Playwri
 from benchmarks.scoring import count_errors
 from benchmarks.serving import running_server
 from tests.browser.scripted_server import ScriptedServer, Visit
+from tests.microphone import write_microphone_file
 from tests.server.scripted import scripted_server
 
 ROOT = Path(__file__).parents[2]
@@ -55,15 +55,7 @@ def clip_words(name: str = "prompts_24s") -> list[tuple[str, float]]:
 @pytest.fixture(scope="session")
 def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The clip in the format of Chromium's fake microphone: a WAV file."""
-    path = tmp_path_factory.mktemp("microphone") / "clip.wav"
-    ffmpeg = shutil.which("ffmpeg")
-    assert ffmpeg is not None, "ffmpeg is not installed: bash install.sh test installs it"
-    delay = f"adelay={int(LEAD_S * 1000)},apad=pad_dur=30"
-    source = str(DATA / "prompts_24s.flac")
-    subprocess.run(
-        [ffmpeg, "-v", "error", "-i", source, "-af", delay, "-ar", "48000", "-c:a", "pcm_s16le", str(path)], check=True
-    )
-    return path
+    return write_microphone_file(tmp_path_factory.mktemp("microphone") / "clip.wav", "prompts_24s", LEAD_S)
 
 
 @pytest.fixture(scope="module")

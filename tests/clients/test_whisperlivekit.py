@@ -3,7 +3,6 @@
 import http.server
 import json
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, Page, Playwright, WebSocketRoute, expec
 from benchmarks.serving import running_server
 from tests.browser.test_page import MICROPHONE_FLAGS, QUIET_FLAGS, WAIT_MS
 from tests.clients.conftest import RunClient
+from tests.microphone import write_microphone_file
 from tests.speech import DATA, assert_says, clip
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -80,15 +80,7 @@ def test_the_headless_client(address: str, run_client: RunClient, mode: str) -> 
 @pytest.fixture(scope="module")
 def microphone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phrase in the format of Chromium's fake microphone."""
-    path = tmp_path_factory.mktemp("microphone") / "phrase.wav"
-    ffmpeg = shutil.which("ffmpeg")
-    assert ffmpeg is not None, "ffmpeg is not installed: bash install.sh test installs it"
-    delay = f"adelay={int(LEAD_S * 1000)},apad=pad_dur=30"
-    source = str(DATA / "phrase_3s.flac")
-    subprocess.run(
-        [ffmpeg, "-v", "error", "-i", source, "-af", delay, "-ar", "48000", "-c:a", "pcm_s16le", str(path)], check=True
-    )
-    return path
+    return write_microphone_file(tmp_path_factory.mktemp("microphone") / "phrase.wav", "phrase_3s", LEAD_S)
 
 
 @pytest.fixture(scope="module")
