@@ -41,6 +41,7 @@ class FakeModel(WhisperModel):
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.stages_s = {}
+        self.translates = False
         self.batches: list[list[str]] = []
         self.begun = threading.Semaphore(0)
         self.hold = threading.Event()
