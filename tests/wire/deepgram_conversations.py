@@ -15,7 +15,8 @@ from whisperlivekit.core.events import Event
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.errors import BadAudio, ShuttingDown, WhisperLiveKitError
 from whisperlivekit.wire.adapter import Reply
-from whisperlivekit.wire.deepgram import DeepgramAdapter, read_options
+from whisperlivekit.wire.deepgram import DeepgramAdapter
+from whisperlivekit.wire.deepgram_options import read_options
 
 FIXTURES = Path(__file__).parent / "fixtures" / "deepgram"
 

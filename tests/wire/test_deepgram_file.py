@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from whisperlivekit.core.hypothesis import Word
-from whisperlivekit.wire.deepgram import Options, model_uuid
+from whisperlivekit.wire.deepgram import model_uuid
 from whisperlivekit.wire.deepgram_file import FileBody, file_body
+from whisperlivekit.wire.deepgram_options import Options
 from whisperlivekit.wire.openai_rest import Passage, Transcription
 
 WORDS = (Word(" Кто", 0, 8_000, 0.5), Word("-то", 8_000, 12_000, 0.8), Word(" здесь?", 12_000, 20_000, 1.0))

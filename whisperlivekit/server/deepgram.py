@@ -23,17 +23,9 @@ from whisperlivekit.server.media import media_channel
 from whisperlivekit.server.responses import ErrorResponse, error_headers
 from whisperlivekit.server.service import Service, ServiceDependency
 from whisperlivekit.server.socket import serve_socket
-from whisperlivekit.wire.deepgram import (
-    CONTAINED,
-    ENCODINGS,
-    MAX_HOTWORDS,
-    SUBPROTOCOL,
-    DeepgramAdapter,
-    ends_stream,
-    error_body,
-    read_options,
-)
+from whisperlivekit.wire.deepgram import SUBPROTOCOL, DeepgramAdapter, ends_stream, error_body
 from whisperlivekit.wire.deepgram_file import FileBody, FileErrorBody, file_body
+from whisperlivekit.wire.deepgram_options import CONTAINED, ENCODINGS, MAX_HOTWORDS, read_options
 
 log = logging.getLogger(__name__)
 

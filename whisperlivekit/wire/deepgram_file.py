@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from whisperlivekit.core.hypothesis import Word
 from whisperlivekit.core.units import to_samples, to_seconds
-from whisperlivekit.wire.deepgram import Options, alternative, describe_model, joined_words, metadata
+from whisperlivekit.wire.deepgram import alternative, describe_model, joined_words, metadata
+from whisperlivekit.wire.deepgram_options import Options
 from whisperlivekit.wire.languages import AUTO
 from whisperlivekit.wire.openai_rest import Transcription
 
