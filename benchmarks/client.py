@@ -3,6 +3,8 @@
 A ``Dialect`` is the protocol of one server; it does no IO. ``play`` runs a stream with any dialect, at a multiple of
 real time or as fast as the server accepts the audio. Where the dialect can resume a stream, ``play`` reconnects after a
 lost connection. All times are in seconds.
+
+Long because reconnecting, pacing and what a dialect has received depend on each other.
 """
 
 import asyncio

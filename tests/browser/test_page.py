@@ -1,4 +1,7 @@
-"""The page in a real browser: with a Russian clip and the real server, otherwise with a scripted server."""
+"""The page in a real browser: with a Russian clip and the real server, otherwise with a scripted server.
+
+Long because each thing that a person does with the page is a test.
+"""
 
 import json
 import os

@@ -2,6 +2,8 @@
 
 The protocol is the tests' own: what no client's protocol does yet must work too. A client's text is a list of words,
 each a command or something to be answered; the server's text is the name of an event and its text.
+
+Long because each thing that a protocol can ask of a connection is a test.
 """
 
 import asyncio

@@ -1,3 +1,6 @@
+// The page's connection, with a clock and a socket that the tests move. Long because each way in which a connection can be lost, and
+// each state in which that can happen, is a test.
+
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 

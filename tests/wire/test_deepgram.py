@@ -1,4 +1,7 @@
-"""Deepgram's protocol."""
+"""Deepgram's protocol.
+
+Long because each message, and each rule about what is final when, is a test.
+"""
 
 import json
 from collections.abc import Sequence

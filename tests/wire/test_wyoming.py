@@ -1,4 +1,7 @@
-"""Wyoming, without a socket: frames, transcriptions, and the mistakes of clients."""
+"""Wyoming, without a socket: frames, transcriptions, and the mistakes of clients.
+
+Long because each of these is a test, and random conversations are checked against all rules.
+"""
 
 import base64
 import json

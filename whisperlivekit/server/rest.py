@@ -3,6 +3,8 @@
 A request with a file goes through four steps: key and origin are checked, the body is received (``upload.py``), the
 file is admitted and transcribed (``files.py``), and the transcript is written as the client asked, at the end or while
 it is made.
+
+Long because OpenAI's API is one contract: half of it declares forms, answers and errors for /openapi.json.
 """
 
 import asyncio

@@ -3,6 +3,8 @@
 Nothing here reads a file, the environment or the machine. ``env_file.py`` reads the values, ``machine.py`` finds out
 what ``auto`` and 0 mean on this machine, ``configs.py`` makes the configurations of other packages, and
 ``documents.py`` writes ``.env.example`` and the table in the README.
+
+Long because it is a list: each setting is one entry, and what contradicts another is checked beside them.
 """
 
 import os

@@ -16,6 +16,8 @@ join the segments up to it to what was said. Many of them look at ``speech_final
   its SDKs hand an unknown one to the program as None.
 
 The transcript is as plain as ``words`` are unless ``punctuate`` or ``smart_format`` is asked for, as at Deepgram.
+
+Long because segments, phrases and the answers to ``Finalize`` depend on the same words.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""The native WebSocket protocol, version 1, as docs/protocol.md describes it."""
+"""The native WebSocket protocol, version 1, as docs/protocol.md describes it.
+
+One module although it is long: half of it says for each wrong message what was found and what is allowed.
+"""
 
 import json
 import re

@@ -7,6 +7,8 @@ A connection has one session. Its audio is cut into items, and each item gets a 
 
 A mistake of a client is answered with an ``error`` event, and the session goes on. What the real service would refuse,
 but does no harm, is accepted: there are clients that end for good at any error.
+
+Long because both kinds of items share the messages about them, and the adapter changes between the two in mid-stream.
 """
 
 import binascii
