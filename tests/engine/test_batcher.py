@@ -5,6 +5,7 @@ The file is long because each test covers another thing that a model or a caller
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -103,6 +104,11 @@ class FakeEngine(Engine):
         finally:
             self.fake.hold.set()
 
+    def wait_until_idle(self) -> None:
+        """Every lane waits for requests: a lane whose thread has not come so far leaves its share to the others."""
+        while self._idle < self._config.lanes and not self.failed:
+            time.sleep(0.001)
+
     async def begun(self) -> None:
         """Wait until the model thread is inside a decode."""
         assert await asyncio.to_thread(self.fake.begun.acquire, True, 20)
@@ -118,6 +124,7 @@ def run(engine: FakeEngine, test: Callable[[FakeEngine], Coroutine[Any, Any, Non
     async def whole() -> None:
         async with asyncio.timeout(20):
             await engine.load()
+            await asyncio.to_thread(engine.wait_until_idle)
             try:
                 await test(engine)
             finally:
