@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--output", type=Path, help="file to write; default: standard output")
     transcribe.add_argument("--language", help="a language code, or auto; default: WLK_LANGUAGE")
     transcribe.add_argument("--translate", action="store_true", help="write in English what is said")
+    transcribe.add_argument(
+        "--multichannel", action="store_true", help="a stereo file with one speaker on each channel: write a dialogue"
+    )
     transcribe.add_argument("--prompt", help="text that shows the model names and style; default: WLK_INIT_PROMPT")
     transcribe.set_defaults(run=_transcribe)
 
@@ -148,9 +151,9 @@ def _transcribe(options: argparse.Namespace) -> int:
     from whisperlivekit.admin.transcribe import transcribe
 
     task: Task = "translate" if options.translate else "transcribe"
-    start = Start(language=options.language, prompt=options.prompt, realtime=False, task=task)
-    words = transcribe(load_settings(), options.file, start)
-    result = FORMATS[options.format](words)
+    channels = 2 if options.multichannel else 1
+    start = Start(language=options.language, prompt=options.prompt, realtime=False, task=task, channels=channels)
+    result = FORMATS[options.format](*transcribe(load_settings(), options.file, start))
     if options.output:
         options.output.write_text(result, encoding="utf-8")
     else:

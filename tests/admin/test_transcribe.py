@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from tests.conftest import ROOT
+from tests.speech import assert_says, clip
 from tests.test_cli import in_an_empty_folder, model_settings, run
 
 __all__ = ["in_an_empty_folder"]
@@ -34,6 +35,25 @@ def test_a_file_is_translated(base_model: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.split()) > 2
     assert all(letter.isascii() for letter in result.stdout)
+
+
+def test_a_stereo_file_becomes_a_dialogue(base_model: Path, tmp_path: Path) -> None:
+    """With ``--multichannel``, each channel is a speaker. A file with one channel is refused."""
+    phrase, rate = soundfile.read(ROOT / "tests" / "data" / "phrase_3s.flac", dtype="float32")
+    quiet = np.zeros_like(phrase)
+    stereo = np.stack([np.append(phrase, quiet), np.append(quiet, phrase)], axis=1)
+    soundfile.write(tmp_path / "call.wav", stereo, rate)
+    result = run("transcribe", str(tmp_path / "call.wav"), "--multichannel", **model_settings(base_model))
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    for line, label in ((first, "1: "), (second, "2: ")):
+        assert line.startswith(label)
+        assert_says(line.removeprefix(label), clip("phrase_3s").text)
+    mono = run(
+        "transcribe", str(ROOT / "tests" / "data" / "phrase_3s.flac"), "--multichannel", **model_settings(base_model)
+    )
+    assert mono.returncode == 2
+    assert "expected 2, one for each speaker" in mono.stderr
 
 
 def test_silence_has_no_words(base_model: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from whisperlivekit.settings.declarations import Settings
 PROGRESS_S = 2.0
 
 
-def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
-    """The words of a file.
+def transcribe(settings: Settings, file: Path, start: Start) -> list[list[Word]]:
+    """The words of each channel that ``start`` asks for: one list, unless the file is multichannel.
 
     Raises:
         WhisperLiveKitError: the model cannot be loaded or cannot translate, or the file cannot be decoded.
@@ -28,7 +28,7 @@ def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
     os.environ.update(library_environment(settings))
     models.find(settings.model, settings.model_dir)
     models.find_silero(settings.model_dir)
-    words: list[Word] = []
+    words: list[list[Word]] = []
     try:
         words = asyncio.run(_transcribe(settings, file, start))
     except* WhisperLiveKitError as group:  # the first failure of the two tasks is the reason
@@ -39,24 +39,29 @@ def transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
     return words
 
 
-async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word]:
+async def _transcribe(settings: Settings, file: Path, start: Start) -> list[list[Word]]:
     from whisperlivekit.audio.container import decode
     from whisperlivekit.core.file_session import FileSession
     from whisperlivekit.engine.api import check_task
     from whisperlivekit.engine.batcher import Engine
+    from whisperlivekit.session.multichannel import MultichannelRunner, Runner
     from whisperlivekit.session.runner import SessionRunner
 
     bar = ProgressBar()
     bar.say(f"loading {settings.model}")
     engine = Engine(engine_config(settings))
-    words: list[Word] = []
+    words: list[list[Word]] = [[] for _ in range(start.channels)]
+
+    def run(start: Start, moved: asyncio.Event | None = None) -> SessionRunner:
+        return SessionRunner(engine, engine.detector(), FileSession(file_config(settings), start), moved)
+
     try:
         await engine.load()
         check_task(start.task, settings.model, translates=engine.translates)
-        runner = SessionRunner(engine, engine.detector(), FileSession(file_config(settings), start))
+        runner: Runner = run(start) if start.channels == 1 else MultichannelRunner(start, run)
 
         async def feed() -> None:
-            for samples in decode(file):
+            for samples in decode(file, start.channels):
                 await runner.receive(Audio(samples))
             await runner.receive(Stop())
 
@@ -66,7 +71,7 @@ async def _transcribe(settings: Settings, file: Path, start: Start) -> list[Word
             async for event in runner.events():
                 match event:
                     case Committed():
-                        words += event.words
+                        words[event.channel or 0] += event.words
                     case Gap():
                         where = f"{to_seconds(event.start)} to {to_seconds(event.end)} s"
                         bar.say(f"not transcribed: {where} ({event.reason})")
