@@ -10,7 +10,8 @@ from tests.wire.deepgram_conversations import CREATED, SESSION, adapter_for
 from whisperlivekit.core.commands import Start
 from whisperlivekit.errors import BadMessage, ClientError, UnsupportedFormat
 from whisperlivekit.wire.deepgram import DeepgramAdapter
-from whisperlivekit.wire.deepgram_options import MAX_HOTWORDS, Options, read_options
+from whisperlivekit.wire.deepgram_options import Options, read_options
+from whisperlivekit.wire.options import MAX_HOTWORDS
 
 RAW = "encoding=linear16&sample_rate=16000"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperlivekit.errors import UnsupportedFormat
-from whisperlivekit.wire.options import MAX_PHRASE_LENGTH, MAX_PHRASES, read_phrases, read_sample_rate
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS, read_phrases, read_sample_rate
 
 
 @pytest.mark.parametrize(
@@ -33,5 +33,5 @@ def test_phrases() -> None:
 def test_any_phrases(found: list[object]) -> None:
     """Never more and never longer than the session takes."""
     phrases = read_phrases(found)
-    assert len(phrases) <= MAX_PHRASES
-    assert all(0 < len(phrase) <= MAX_PHRASE_LENGTH for phrase in phrases)
+    assert len(phrases) <= MAX_HOTWORDS
+    assert all(0 < len(phrase) <= MAX_HOTWORD for phrase in phrases)

@@ -25,7 +25,8 @@ from whisperlivekit.server.service import Service, ServiceDependency
 from whisperlivekit.server.socket import serve_socket
 from whisperlivekit.wire.deepgram import SUBPROTOCOL, DeepgramAdapter, ends_stream, error_body
 from whisperlivekit.wire.deepgram_file import FileBody, FileErrorBody, file_body
-from whisperlivekit.wire.deepgram_options import CONTAINED, ENCODINGS, MAX_HOTWORDS, read_options
+from whisperlivekit.wire.deepgram_options import CONTAINED, ENCODINGS, read_options
+from whisperlivekit.wire.options import MAX_HOTWORDS
 
 log = logging.getLogger(__name__)
 

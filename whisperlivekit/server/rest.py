@@ -46,18 +46,12 @@ from whisperlivekit.wire.openai_rest import (
     error_body,
     write,
 )
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS, MAX_PROMPT
 
 log = logging.getLogger(__name__)
 
-MAX_PROMPT = 1000
-"""Characters at the end of a prompt that are used. Whisper too uses only the end of a longer one."""
-
 SPEAKERS = 2
 """Channels of a file with ``multichannel``."""
-
-MAX_HOTWORDS = 100
-MAX_HOTWORD = 64
-"""Characters of the longest hotword."""
 
 STREAMED: tuple[ResponseFormat, ...] = ("json", "text")
 """Formats in which ``stream`` has an effect. OpenAI too ignores it where it cannot stream."""

@@ -8,6 +8,7 @@ from whisperlivekit.core.commands import Start
 from whisperlivekit.core.units import SAMPLE_RATE, to_samples
 from whisperlivekit.errors import BadMessage, UnsupportedFormat
 from whisperlivekit.wire.languages import AUTO, check_language
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS
 
 ENCODINGS: dict[str, Encoding] = {
     "linear16": "pcm_s16le",
@@ -29,10 +30,6 @@ inside of words too, and each would cut the text."""
 
 UTTERANCE_END_S = (0.5, 60.0)
 """The bounds of ``utterance_end_ms``. Deepgram advises 1 s or more."""
-
-MAX_HOTWORDS = 100
-MAX_HOTWORD = 64
-"""Characters."""
 
 _TRUE, _FALSE = frozenset({"true", "1", ""}), frozenset({"false", "0"})
 

@@ -16,6 +16,7 @@ from whisperlivekit.core.events import Committed, Event, Partial
 from whisperlivekit.errors import BadMessage, UnsupportedFormat, WhisperLiveKitError
 from whisperlivekit.wire.adapter import Message
 from whisperlivekit.wire.languages import check_language
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS
 from whisperlivekit.wire.telephony import confidence, objects
 
 SAMPLE_RATE = 8_000
@@ -23,9 +24,6 @@ SAMPLE_RATE = 8_000
 
 CHANNEL = 1
 """The number of a call's first channel. jambonz opens a connection for each leg."""
-
-MAX_HINTS = 100
-MAX_HINT_CHARACTERS = 64
 
 
 class _Options(BaseModel):
@@ -45,7 +43,7 @@ class _Options(BaseModel):
         hints = found if isinstance(found, list) else []
         phrases = (hint.get("phrase") if isinstance(hint, dict) else hint for hint in hints)
         usable = (phrase.strip() for phrase in phrases if isinstance(phrase, str))
-        return [phrase for phrase in usable if 0 < len(phrase) <= MAX_HINT_CHARACTERS][:MAX_HINTS]
+        return [phrase for phrase in usable if 0 < len(phrase) <= MAX_HOTWORD][:MAX_HOTWORDS]
 
 
 class _StartMessage(BaseModel):

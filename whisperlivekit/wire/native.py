@@ -37,6 +37,8 @@ from whisperlivekit.core.units import to_samples, to_seconds
 from whisperlivekit.errors import BadMessage, ClientError, UnsupportedFormat, WhisperLiveKitError
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Message
 from whisperlivekit.wire.languages import check_language
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS, MAX_PROMPT
+from whisperlivekit.wire.wording import describe_value
 
 PROTOCOL = 1
 
@@ -110,7 +112,9 @@ class _ResumeMessage(_ChannelMessage):
         )
 
 
-_Hotword = Annotated[str, Field(min_length=1, max_length=64, description="text of 1 to 64 characters")]
+_Hotword = Annotated[
+    str, Field(min_length=1, max_length=MAX_HOTWORD, description=f"text of 1 to {MAX_HOTWORD} characters")
+]
 
 
 class _StartMessage(_ClientMessage):
@@ -125,8 +129,12 @@ class _StartMessage(_ClientMessage):
     channels: int = Field(default=1, ge=CHANNELS[0], le=CHANNELS[-1], description="1 or 2")
     multichannel: bool = Field(default=False, description="true or false")
     language: str | None = Field(default=None, description='a Whisper language code such as "ru", or "auto"')
-    prompt: str | None = Field(default=None, max_length=1000, description="text of up to 1000 characters")
-    hotwords: list[_Hotword] = Field(default=[], max_length=100, description="a list of up to 100 words or phrases")
+    prompt: str | None = Field(
+        default=None, max_length=MAX_PROMPT, description=f"text of up to {MAX_PROMPT} characters"
+    )
+    hotwords: list[_Hotword] = Field(
+        default=[], max_length=MAX_HOTWORDS, description=f"a list of up to {MAX_HOTWORDS} words or phrases"
+    )
     commit: Literal["words", "utterance"] = Field(default="words", description='"words" or "utterance"')
     refine: bool = Field(default=False, description="true or false")
     task: Literal["transcribe", "translate"] = Field(default="transcribe", description='"transcribe" or "translate"')
@@ -352,11 +360,11 @@ def _parse(text: str) -> _StartMessage | _FlushMessage | _StopMessage:
     except ValueError:
         raise BadMessage(f"found {_kind(text)} that is not JSON, expected a JSON object with a type") from None
     if not isinstance(found, dict):
-        raise BadMessage(f"found JSON that is {_describe(found)}, expected an object with a type")
+        raise BadMessage(f"found JSON that is {describe_value(found)}, expected an object with a type")
     kind = found.get("type")
     if not isinstance(kind, str) or kind not in _MESSAGES:
         missing = "type" not in found
-        what = "a message without a type" if missing else f"a message of type {_describe(kind)}"
+        what = "a message without a type" if missing else f"a message of type {describe_value(kind)}"
         raise BadMessage(f"found {what}, expected one of {', '.join(_MESSAGES)}{_nearest(kind, _MESSAGES)}")
     try:
         return _MESSAGES[kind].model_validate(found)
@@ -377,7 +385,7 @@ def _client_error(kind: str, error: ErrorDetails) -> ClientError:
     if error["type"] == "missing":
         return BadMessage(f"{path} is missing, expected {expected}")
     spoken = any(step in _SPOKEN_FIELDS for step in location)
-    found = _describe(error["input"], quote=not spoken)
+    found = describe_value(error["input"], quote=not spoken)
     message = f"{path} is {found}, expected {expected}"
     unsupported = location[0] in _FORMAT_FIELDS and error["type"] not in _WRONG_KIND
     if location[0] == "encoding":
@@ -407,7 +415,7 @@ def _model_at(kind: str, location: tuple[int | str, ...]) -> type[BaseModel]:
 
 def _expected(kind: str, location: tuple[int | str, ...]) -> str:
     if location[0] == "hotwords" and len(location) > 1:
-        return "text of 1 to 64 characters"
+        return f"text of 1 to {MAX_HOTWORD} characters"
     if isinstance(location[-1], int):
         item = "text, start, end and probability" if location[-2] == "words" else "position, live_from and words"
         return f"an object with {item}"
@@ -420,20 +428,6 @@ def _kind(message: Message) -> str:
     if isinstance(message, bytes):
         return f"{len(message)} bytes of audio"
     return f"text of {len(message)} characters"
-
-
-def _describe(found: object, *, quote: bool = True) -> str:
-    """A value that a client sent, short enough for an error message."""
-    match found:
-        case dict():
-            return "an object"
-        case list():
-            return f"a list of {len(found)}"
-        case str() if not quote or len(found) > 40:
-            return f"text of {len(found)} characters"
-        case _:
-            shown = json.dumps(found, ensure_ascii=False)
-            return shown if len(shown) <= 60 else f"{shown[:40]}..."
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:

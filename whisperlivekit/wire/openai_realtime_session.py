@@ -1,6 +1,5 @@
 """What a client sends in OpenAI's Realtime API, and the configuration that it makes of it."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,19 +10,14 @@ from whisperlivekit.audio.pcm import SAMPLE_RATES, Encoding, PcmDecoder
 from whisperlivekit.core.commands import Configure
 from whisperlivekit.errors import ClientError
 from whisperlivekit.wire.languages import AUTO, check_language
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS, MAX_PROMPT
+from whisperlivekit.wire.wording import describe_value
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
 """The value of ``include`` that asks for the words' probabilities."""
 
 SILENCE_MS = (100, 5_000)
 """Shortest and longest silence that may end an utterance: the bounds of the server's setting. Another one is moved."""
-
-MAX_PROMPT = 1_000
-"""Characters of a prompt that are used, from its end: as many as the native protocol allows. A model reads fewer."""
-
-MAX_KEYWORDS = 100
-MAX_KEYWORD = 64
-"""Keywords that are used, and the characters of one: as many as the native protocol allows. The others are ignored."""
 
 PCM_RATE = 24_000
 """Source: the only rate that OpenAI takes. Other rates are accepted here."""
@@ -83,7 +77,7 @@ class _Transcription(_ClientMessage):
     @property
     def used_keywords(self) -> tuple[str, ...]:
         short = (keyword.strip() for keyword in self.keywords or ())
-        return tuple(keyword for keyword in short if 0 < len(keyword) <= MAX_KEYWORD)[:MAX_KEYWORDS]
+        return tuple(keyword for keyword in short if 0 < len(keyword) <= MAX_HOTWORD)[:MAX_HOTWORDS]
 
     def bounded(self) -> "_Transcription":
         """Less what is not used."""
@@ -282,7 +276,7 @@ def parse(message: str | bytes) -> dict[str, Any]:
         what = f"found {len(message)} characters that are not JSON"
         raise Refused(f"{what}, expected a JSON object", "invalid_json") from None
     if not isinstance(found, dict):
-        raise Refused(f"found JSON that is {_described(found)}, expected an object with a type", "invalid_value")
+        raise Refused(f"found JSON that is {describe_value(found)}, expected an object with a type", "invalid_value")
     return found
 
 
@@ -294,7 +288,7 @@ def validate(found: dict[str, Any]) -> Append | Update | Commit | Clear:
     """
     kind = found.get("type")
     if not isinstance(kind, str) or kind not in _MESSAGES:
-        what = f"type is {_described(kind)}" if "type" in found else "type is missing"
+        what = f"type is {describe_value(kind)}" if "type" in found else "type is missing"
         known = ", ".join(_MESSAGES)
         raise Refused(f"{what}, expected one of {known}: this server only transcribes", "invalid_value", "type")
     try:
@@ -308,18 +302,5 @@ def _refusal(error: ErrorDetails) -> Refused:
     expected = error["msg"].removeprefix("Input should be ")
     if error["type"] == "missing":
         return Refused(f"{param} is missing", "missing_required_parameter", param)
-    found = _described(error["input"], quote=not _SPOKEN_FIELDS & set(error["loc"]) and param != "audio")
+    found = describe_value(error["input"], quote=not _SPOKEN_FIELDS & set(error["loc"]) and param != "audio")
     return Refused(f"{param} is {found}, expected {expected}", "invalid_value", param)
-
-
-def _described(found: object, *, quote: bool = True) -> str:
-    """A value that a client sent, short enough for an error message."""
-    match found:
-        case dict():
-            return "an object"
-        case list():
-            return f"a list of {len(found)}"
-        case str() if not quote or len(found) > 60:
-            return f"text of {len(found)} characters"
-        case _:
-            return json.dumps(found, ensure_ascii=False)[:60]

@@ -1,13 +1,16 @@
-"""Options that protocols of other services have in common, and that their clients write in several ways."""
+"""Options that several protocols have: their limits, and readers for what clients write in several ways."""
 
 from collections.abc import Iterable
 
 from whisperlivekit.audio.pcm import SAMPLE_RATES
 from whisperlivekit.errors import UnsupportedFormat
 
-MAX_PHRASES = 100
-MAX_PHRASE_LENGTH = 64
-"""The limits of the native protocol's hotwords."""
+MAX_HOTWORDS = 100
+MAX_HOTWORD = 64
+"""Characters of the longest one."""
+
+MAX_PROMPT = 1_000
+"""Characters. A model reads fewer, from the end."""
 
 
 def read_sample_rate(found: object) -> int:
@@ -32,7 +35,7 @@ def read_phrases(found: Iterable[object]) -> tuple[str, ...]:
     phrases: list[str] = []
     for item in found:
         if isinstance(item, str) and (phrase := item.strip()):
-            phrases += [phrase] if len(phrase) <= MAX_PHRASE_LENGTH else phrase.split()
-        if len(phrases) >= MAX_PHRASES:
+            phrases += [phrase] if len(phrase) <= MAX_HOTWORD else phrase.split()
+        if len(phrases) >= MAX_HOTWORDS:
             break
-    return tuple(phrase for phrase in phrases if len(phrase) <= MAX_PHRASE_LENGTH)[:MAX_PHRASES]
+    return tuple(phrase for phrase in phrases if len(phrase) <= MAX_HOTWORD)[:MAX_HOTWORDS]

@@ -26,13 +26,10 @@ from whisperlivekit.errors import (
 )
 from whisperlivekit.wire.adapter import MAX_MESSAGE_BYTES, Message, Reply
 from whisperlivekit.wire.languages import LANGUAGES, check_language
+from whisperlivekit.wire.options import MAX_HOTWORD, MAX_HOTWORDS
 
 MAX_LINE_BYTES = 64 * 1024
 """The longest line of a frame: what the reference implementation's reader takes (asyncio's default)."""
-
-MAX_HOTWORDS = 100
-MAX_HOTWORD_LETTERS = 64
-"""Limits of the native protocol. Home Assistant may send the names of all its devices: the first ones are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +194,8 @@ class _Transcribe(_Data):
     @property
     def hotwords(self) -> tuple[str, ...]:
         words = [word.strip() for word in (self.transcript_names or []) + (self.transcript_terms or [])]
-        return tuple(word for word in words if 1 <= len(word) <= MAX_HOTWORD_LETTERS)[:MAX_HOTWORDS]
+        # Home Assistant may send the names of all its devices: the first ones are used.
+        return tuple(word for word in words if 1 <= len(word) <= MAX_HOTWORD)[:MAX_HOTWORDS]
 
 
 class _Format(_Data):
